@@ -1,0 +1,3 @@
+module github.com/zkcore/zkcore/plugins
+
+go 1.25.0
