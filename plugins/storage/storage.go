@@ -1,0 +1,111 @@
+// Package storage is the contract between a node and the store that holds its
+// znode records.
+//
+// A store keeps records by path and a few small tables, and knows none of
+// ZooKeeper's rules: what a record's bytes mean, which znode may have children
+// and who may read it are the engine's business. A store is derived state. The
+// transaction log makes a write durable, so a store may lose what Durable does
+// not cover; what it must not do is show half of a batch.
+//
+// The kit in storagetest checks an implementation of this contract, promise by
+// promise.
+package storage
+
+import (
+	"context"
+	"errors"
+)
+
+// ErrClosed is returned by calls on a store that was closed.
+var ErrClosed = errors.New("storage: store is closed")
+
+// A Record is what a store keeps for one path: a head of a few dozen bytes that
+// changes often (the stat, and what the engine needs beside it) and the data,
+// which may be large and changes seldom. Both are opaque to the store.
+type Record struct {
+	Head []byte
+	Data []byte // nil and empty are told apart
+}
+
+// A Store keeps one node's records and tables. Commit, Reset, Flush and Close
+// are called by one goroutine at a time; the others by any.
+type Store interface {
+	// View returns a consistent view of the last committed batch. It stays what
+	// it is while later batches are committed, until it is released. Taking a
+	// view is cheap: a node takes one after every batch, and others for as long
+	// as writing a snapshot lasts.
+	View() View
+
+	// Commit applies the batch whole, or, with an error, not at all. When it
+	// returns nil, views taken from now on show it. It keeps nothing of the batch:
+	// the caller reuses its memory. A nil error says nothing about durability.
+	Commit(*Batch) error
+
+	// Applied is the Zxid of the last committed batch; after Open, of the last
+	// one that survived; 0 for an empty store.
+	Applied() int64
+
+	// Durable is the zxid up to which the store alone survives a crash; 0 for a
+	// store in memory.
+	Durable() int64
+
+	// Flush makes durable what was committed before the call, as far as the
+	// store can: Durable() is not below the Applied() of the call's begin then,
+	// or it is 0 for ever.
+	Flush(ctx context.Context) error
+
+	// Reset empties the store: no records, no tables, Applied() is 0. Views taken
+	// before stay valid.
+	Reset() error
+
+	// Close frees what the store holds. All views must have been released.
+	Close() error
+}
+
+// A View is a consistent state of a store. It may be read by any number of
+// goroutines. What its methods hand out is valid until Release and must not be
+// changed; a caller that needs it longer copies it.
+type View interface {
+	// Applied is the zxid of the batch that this view shows.
+	Applied() int64
+
+	// Get returns the record of path; ok is false if there is none. An error
+	// means that the store can't be read: the node stops.
+	Get(path string) (rec Record, ok bool, err error)
+
+	// Children calls fn with the name (the last segment) of each child of path,
+	// in byte order, until fn returns false. A path without a record has none. The
+	// name is valid during the call of fn only, unless it is copied.
+	Children(path string, fn func(name string) bool) error
+
+	// Walk calls fn for every record, parents before their children, until fn
+	// returns false. It must not stop commits while it runs. The path and the
+	// record are valid during the call of fn only.
+	Walk(fn func(path string, rec Record) bool) error
+
+	// Len is the number of records.
+	Len() int
+
+	// TableGet returns the value of key in a table; ok is false if there is none.
+	TableGet(table, key string) (value []byte, ok bool, err error)
+
+	// TableScan calls fn for each entry of a table whose key begins with prefix,
+	// in byte order of the keys, until fn returns false.
+	TableScan(table, prefix string, fn func(key string, value []byte) bool) error
+
+	// Release ends the view. It is called once.
+	Release()
+}
+
+// Open opens a store in dir, its own directory, which it creates when it needs
+// one. A store that keeps no files ignores dir.
+type Open func(Config) (Store, error)
+
+// Config is what a store is opened with.
+type Config struct {
+	// Dir is the store's own directory; it may not exist yet.
+	Dir string
+	// Options are the configuration's keys that begin with
+	// "zkcore.storage.NAME.", without that prefix.
+	Options map[string]string
+}
