@@ -1,0 +1,159 @@
+package harness
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// A launch makes the command that runs a server.
+type launch func(*Server) *exec.Cmd
+
+// Apache reports whether the servers are Apache's.
+func Apache() bool { return os.Getenv("ZKCORE_TEST_SERVER") == "apache" }
+
+func launcher(t testing.TB) launch {
+	t.Helper()
+	switch kind := os.Getenv("ZKCORE_TEST_SERVER"); kind {
+	case "", "zkcore":
+		bin := Binary(t)
+		return func(s *Server) *exec.Cmd {
+			return exec.Command(bin, append([]string{"--config=" + s.Config}, s.opt.Args...)...)
+		}
+	case "apache":
+		cp := ApacheClasspath(t)
+		return func(s *Server) *exec.Cmd {
+			// The heap is small, so that several of them leave room for the clients.
+			return exec.Command(Tool(t, "java", "default-jre-headless"), "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+				"-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dzookeeper.jmx.log4j.disable=true", "-cp", cp,
+				"org.apache.zookeeper.server.quorum.QuorumPeerMain", s.Config)
+		}
+	default:
+		t.Fatalf("ZKCORE_TEST_SERVER=%s: know zkcore and apache", kind)
+		return nil
+	}
+}
+
+// InstallHint is what a test says when a tool is missing.
+const InstallHint = "run test/clients/setup/install.sh (make test does so)"
+
+// Tool finds a program. A missing one fails the test: a suite that is skipped proves nothing.
+func Tool(t testing.TB, name, debian string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatalf("%s is missing (Debian: %s): %s", name, debian, InstallHint)
+	}
+	return path
+}
+
+// ApacheClasspath is what Apache's server and shell of Debian's package zookeeper run with.
+func ApacheClasspath(t testing.TB) string {
+	t.Helper()
+	const dir = "/usr/share/java/"
+	jars := []string{dir + "zookeeper.jar", dir + "slf4j-simple.jar"} // the manifest of the first names the others
+	for _, jar := range jars {
+		if _, err := os.Stat(jar); err != nil {
+			t.Fatalf("%v (Debian: zookeeper): %s", err, InstallHint)
+		}
+	}
+	return strings.Join(jars, ":")
+}
+
+var binary struct {
+	sync.Once
+	path string
+	err  error
+}
+
+// Binary returns the zkcore binary, built from this checkout the first time that the test process
+// asks for it.
+func Binary(t testing.TB) string {
+	t.Helper()
+	binary.Do(func() { binary.path, binary.err = build() })
+	if binary.err != nil {
+		t.Fatal(binary.err)
+	}
+	return binary.path
+}
+
+// Root is the root of this checkout.
+func Root() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Dir(filepath.Dir(filepath.Dir(file)))
+}
+
+// build builds into a folder of the machine's temporary one that is named for this process. It
+// can't be a test's TempDir, since later tests of the process use it too; what earlier processes
+// left there is swept here.
+func build() (string, error) {
+	if bin := os.Getenv("ZKCORE_TEST_BINARY"); bin != "" {
+		return filepath.Abs(bin)
+	}
+	sweep()
+	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", buildPrefix, os.Getpid()))
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(dir, "zkcore")
+	cmd := exec.Command("go", "build", "-o", bin, "./cmd/zkcore")
+	cmd.Dir = Root()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build zkcore: %w\n%s", err, out)
+	}
+	return bin, nil
+}
+
+const buildPrefix = "zkcore-test-"
+
+// sweep removes the binaries of test processes that are gone.
+func sweep() {
+	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), buildPrefix+"*-*"))
+	for _, dir := range dirs {
+		var pid int
+		if _, err := fmt.Sscanf(strings.TrimPrefix(filepath.Base(dir), buildPrefix), "%d-", &pid); err != nil {
+			continue
+		}
+		if syscall.Kill(pid, 0) == syscall.ESRCH {
+			_ = os.RemoveAll(dir) // another process may sweep the same folder
+		}
+	}
+}
+
+// spawn starts cmd so that it dies with this process, however that dies. The kernel ties such a
+// promise to the thread that started the child, so all of them are started by one thread that
+// never ends.
+func spawn(cmd *exec.Cmd) error {
+	spawner.Do(func() {
+		go func() {
+			runtime.LockOSThread()
+			for cmd := range spawner.in {
+				spawner.out <- cmd.Start()
+			}
+		}()
+	})
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	spawner.Lock()
+	defer spawner.Unlock()
+	spawner.in <- cmd
+	return <-spawner.out
+}
+
+var spawner = struct {
+	sync.Once
+	sync.Mutex
+	in  chan *exec.Cmd
+	out chan error
+}{in: make(chan *exec.Cmd), out: make(chan error)}
+
+// Spawn starts a client program so that it dies with the test process.
+func Spawn(cmd *exec.Cmd) error { return spawn(cmd) }
