@@ -3,6 +3,7 @@ module github.com/zkcore/zkcore
 go 1.25.0
 
 require (
+	github.com/go-zookeeper/zk v1.0.4
 	github.com/zkcore/zkcore/consensus-zab v0.0.0
 	github.com/zkcore/zkcore/core v0.0.0
 	github.com/zkcore/zkcore/plugins v0.0.0
