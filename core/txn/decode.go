@@ -30,9 +30,9 @@ func Decode(b []byte, t *Txn) error {
 		}
 	case TypeCreate, TypeCreate2:
 		decodeCreate(&d, &t.Body)
-		// Only Apache's first record had no parentCVersion, and it had no digest
+		// Only the record of before 3.4 has no parentCVersion; it has no digest
 		// behind it either.
-		if d.Err() == nil && d.Remaining() == 0 && t.Header.Type == TypeCreate {
+		if d.Err() == nil && d.Remaining() < 4 && t.Header.Type == TypeCreate {
 			t.ParentCVersion, t.NoParentCVersion = -1, true
 			return nil
 		}
