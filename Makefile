@@ -1,0 +1,74 @@
+# zkcore: what a developer and a release need. `make help` lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell cat VERSION)
+REVISION := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+BUILT := $(shell date -u '+%m/%d/%Y %H:%M UTC')
+PKG := github.com/zkcore/zkcore/core/admin
+LDFLAGS := -s -w -X '$(PKG).version=$(VERSION)' -X '$(PKG).revision=$(REVISION)' -X '$(PKG).built=$(BUILT)'
+MODULES := . consensus-zab core plugins storage-mem
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+export CGO_ENABLED ?= 0
+
+.PHONY: help build run ensemble ensemble-stop test unit e2e clients setup lint vuln fuzz bench dist tidy clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+build: ## build the programs into build/
+	@mkdir -p build
+	go build -trimpath -ldflags "$(LDFLAGS)" -o build/ ./cmd/...
+
+run: build ## start a server on 2181 with data under ./data
+	@mkdir -p data
+	@sed -e "s|^dataDir=.*|dataDir=$(CURDIR)/data|" conf/zoo_sample.cfg >data/zoo.cfg
+	@echo "Connect with:  bin/zkCli.sh -server localhost:2181      (or any ZooKeeper client)"
+	@echo "Ask after it:  echo srvr | nc localhost 2181            (stop it with Ctrl-C)"
+	@exec build/zkcore --config=data/zoo.cfg
+
+ensemble: build ## start three servers on loopback (2181, 2182, 2183)
+	@scripts/ensemble.sh start
+
+ensemble-stop: ## stop them
+	@scripts/ensemble.sh stop
+
+test: setup lint unit e2e clients ## everything that must pass, with what it needs installed
+
+setup: ## install the real clients that the tests use
+	@test/clients/setup/install.sh
+
+lint: ## gofmt, vet, staticcheck
+	@out="$$(gofmt -l $$(git ls-files '*.go'))"; [ -z "$$out" ] || { echo "gofmt would change:"; echo "$$out"; exit 1; }
+	go vet work
+	@for m in $(MODULES); do echo "staticcheck $$m"; (cd $$m && go run $(STATICCHECK) ./...) || exit 1; done
+
+unit: ## the tests of every module, with the race detector
+	@for m in plugins storage-mem core consensus-zab; do echo "== $$m"; (cd $$m && CGO_ENABLED=1 go test -race -timeout 15m ./...) || exit 1; done
+	CGO_ENABLED=1 go test -race -timeout 10m ./cmd/... ./internal/... ./test/arch/...
+
+e2e: build ## real processes: ensembles, kills, bad input
+	go test -count=1 -timeout 25m -p 1 ./test/harness/... ./test/e2e/... ./test/badinput/...
+
+clients: build setup ## real clients against real processes
+	go test -count=1 -timeout 20m -p 1 ./test/clients/...
+
+vuln: ## known vulnerabilities in what we depend on
+	@for m in $(MODULES); do (cd $$m && go run $(GOVULNCHECK) ./...) || exit 1; done
+
+FUZZTIME ?= 15s
+fuzz: ## every fuzz target for FUZZTIME
+	@scripts/fuzz.sh $(FUZZTIME)
+
+bench: build setup ## the load generator against the floor, zkcore and Apache, as ratios
+	build/zkbench compare --zkcore=build/zkcore $(BENCHFLAGS)
+
+dist: ## zkcore-VERSION.tar.gz in dist/
+	@scripts/dist.sh "$(VERSION)"
+
+tidy: ## go mod tidy for every module
+	@scripts/tidy.sh
+
+clean: ## remove what was built
+	rm -rf build dist

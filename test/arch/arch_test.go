@@ -1,0 +1,241 @@
+// Package arch holds the test of the rules by which packages may import each
+// other. The rules are those of docs/architecture.md.
+package arch
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const base = "github.com/zkcore/zkcore"
+
+// A source is one Go file and what it imports.
+type source struct {
+	file    string // from the root of the checkout
+	pkg     string // the folder, "" for the root
+	test    bool
+	imports []string
+}
+
+func sources(t *testing.T) []source {
+	t.Helper()
+	root := filepath.Join("..", "..")
+	var all []source
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := d.Name()
+		if d.IsDir() {
+			if path != root && (strings.HasPrefix(name, ".") || name == "testdata" || name == "build" || name == "dist") {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(name, ".go") {
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		s := source{file: rel, pkg: filepath.ToSlash(filepath.Dir(rel)), test: strings.HasSuffix(name, "_test.go")}
+		for _, imp := range f.Imports {
+			p, err := strconv.Unquote(imp.Path.Value)
+			if err != nil {
+				return err
+			}
+			s.imports = append(s.imports, p)
+		}
+		all = append(all, s)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// ours turns an import path into a folder of this repository.
+func ours(imp string) (folder string, ok bool) {
+	if imp == base {
+		return "", true
+	}
+	return strings.CutPrefix(imp, base+"/")
+}
+
+func standard(imp string) bool {
+	first, _, _ := strings.Cut(imp, "/")
+	return !strings.Contains(first, ".")
+}
+
+func in(folder string, parents ...string) bool {
+	for _, p := range parents {
+		if folder == p || strings.HasPrefix(folder, p+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+var (
+	codec  = []string{"core/jute", "core/proto", "core/quorum", "core/txn", "core/zkerr", "core/txnlog", "core/vfs"}
+	engine = []string{"core/znode", "core/session", "core/watch", "core/engine", "core/inv"}
+	// A state machine is told; these would let it ask.
+	worldly = []string{"net", "os", "time", "sync", "context", "log", "math/rand", "crypto/rand", "syscall", "unsafe"}
+	modules = []string{"consensus-zab", "storage-mem"}
+)
+
+// violation says what is wrong with one import of one file, or nothing.
+func violation(s source, imp string) string {
+	folder, own := ours(imp)
+	switch {
+	case own && in(folder, modules...) && !in(s.pkg, folderOf(folder), "cmd", "test") && !(s.test && in(s.pkg, folderOf(folder))):
+		return "imports an implementation: only cmd and test may"
+	case own && in(folder, modules...) && in(s.pkg, "cmd") && !s.test && s.file != filepath.FromSlash("cmd/zkcore/modules.go"):
+		return "names an implementation outside cmd/zkcore/modules.go"
+	}
+	if s.test {
+		return "" // what a test drags in, no user of the package gets
+	}
+	switch {
+	case in(s.pkg, "plugins"):
+		if !standard(imp) && !(own && in(folder, "plugins")) {
+			return "a contract requires nothing but the standard library"
+		}
+	case in(s.pkg, "core/jute", "core/zkerr"):
+		if !standard(imp) && !(s.pkg == "core/jute" && folder == "core/zkerr") {
+			return "the bottom of the codec imports nothing of ours"
+		}
+	case in(s.pkg, codec...):
+		if !standard(imp) && !(own && in(folder, codec...)) {
+			return "the codec imports the standard library and the codec"
+		}
+		if !in(s.pkg, "core/vfs", "core/txnlog") && in(imp, "os", "net", "syscall") {
+			return "records are bytes: no files, no sockets"
+		}
+	case in(s.pkg, engine...):
+		if !standard(imp) && !(own && (in(folder, codec...) || in(folder, engine...) || in(folder, "plugins"))) {
+			return "the engine imports the standard library, the codec and the contracts"
+		}
+		if in(imp, worldly...) {
+			return "the engine is told, it does not ask"
+		}
+	case in(s.pkg, "core"):
+		if own && !in(folder, "core", "plugins") {
+			return "core imports core and plugins"
+		}
+	case in(s.pkg, "consensus-zab"):
+		if !standard(imp) && !(own && (in(folder, codec...) || in(folder, "plugins/consensus") || in(folder, "consensus-zab"))) {
+			return "a consensus module imports its contract and the codec"
+		}
+	case in(s.pkg, "storage-mem"):
+		if !standard(imp) && !(own && (in(folder, "plugins/storage") || in(folder, "storage-mem"))) {
+			return "a storage module imports its contract"
+		}
+	}
+	return ""
+}
+
+func folderOf(folder string) string {
+	first, _, _ := strings.Cut(folder, "/")
+	return first
+}
+
+func TestImports(t *testing.T) {
+	n := 0
+	for _, s := range sources(t) {
+		for _, imp := range s.imports {
+			n++
+			if why := violation(s, imp); why != "" {
+				t.Errorf("%s imports %q: %s", s.file, imp, why)
+			}
+		}
+	}
+	if n < 100 {
+		t.Errorf("only %d imports were looked at: the walk is broken", n)
+	}
+}
+
+// TestRules tries the rules on imports that each of them forbids.
+func TestRules(t *testing.T) {
+	for _, tc := range []struct{ file, imp string }{
+		{"plugins/storage/a.go", "golang.org/x/sys/unix"},
+		{"plugins/consensus/a.go", base + "/core/jute"},
+		{"core/jute/a.go", base + "/core/proto"},
+		{"core/proto/a.go", "net"},
+		{"core/txn/a.go", base + "/core/engine"},
+		{"core/engine/a.go", "time"},
+		{"core/znode/a.go", "sync/atomic"},
+		{"core/engine/a.go", "log/slog"},
+		{"core/session/a.go", "math/rand/v2"},
+		{"core/watch/a.go", base + "/core/node"},
+		{"core/node/a.go", base + "/storage-mem"},
+		{"core/node/a_test.go", base + "/storage-mem"},
+		{"core/node/a.go", base + "/cmd/zkcore"},
+		{"consensus-zab/a.go", base + "/core/engine"},
+		{"consensus-zab/a.go", "github.com/prometheus/client_golang/prometheus"},
+		{"storage-mem/a.go", base + "/core/jute"},
+		{"cmd/zkcore/main.go", base + "/consensus-zab"},
+	} {
+		file := filepath.FromSlash(tc.file)
+		s := source{file: file, pkg: filepath.ToSlash(filepath.Dir(file)), test: strings.HasSuffix(file, "_test.go")}
+		if violation(s, tc.imp) == "" {
+			t.Errorf("%s may import %q", tc.file, tc.imp)
+		}
+	}
+}
+
+// TestNoReplace: a module with a replace can't be installed by go install.
+func TestNoReplace(t *testing.T) {
+	n := 0
+	for _, dir := range []string{".", "plugins", "core", "consensus-zab", "storage-mem"} {
+		raw, err := os.ReadFile(filepath.Join("..", "..", dir, "go.mod"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+		for line := range strings.Lines(string(raw)) {
+			if strings.HasPrefix(strings.TrimSpace(line), "replace") {
+				t.Errorf("%s/go.mod: %s", dir, strings.TrimSpace(line))
+			}
+		}
+	}
+	if n != 5 {
+		t.Errorf("looked at %d modules", n)
+	}
+}
+
+// TestDocs: every package says what lives in it.
+func TestDocs(t *testing.T) {
+	documented := make(map[string]bool)
+	packages := make(map[string]bool)
+	for _, s := range sources(t) {
+		if s.test && !in(s.pkg, "test") {
+			continue
+		}
+		packages[s.pkg] = true
+		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "..", s.file), nil, parser.PackageClauseOnly|parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Doc != nil && strings.TrimSpace(f.Doc.Text()) != "" {
+			documented[s.pkg] = true
+		}
+	}
+	for pkg := range packages {
+		if !documented[pkg] {
+			t.Errorf("%s has no package comment", pkg)
+		}
+	}
+}
