@@ -1,0 +1,115 @@
+package session
+
+import "slices"
+
+// A Table is the sessions that a leader keeps alive. It is not safe for
+// concurrent use.
+type Table struct {
+	tickMS  int64
+	byID    map[int64]int64   // id → end of its bucket
+	buckets map[int64]*bucket // end → who is in it
+	next    int64             // the earliest bucket there may be; 0 if there is none
+	free    []*bucket
+}
+
+// A bucket is the sessions that end at the same time. Leaving one costs nothing:
+// an id counts only where byID says that it is.
+type bucket struct{ ids []int64 }
+
+// New makes an empty table. tickMS is the width of a bucket.
+func New(tickMS int64) *Table {
+	return &Table{tickMS: max(tickMS, 1), byID: map[int64]int64{}, buckets: map[int64]*bucket{}}
+}
+
+// Add tracks a session from now on; one that is tracked already is touched. The
+// timeout is what its client has now: shorter than before, it ends sooner.
+func (t *Table) Add(id int64, timeoutMS int32, now int64) { t.put(id, timeoutMS, now) }
+
+// Touch says that a session was heard from. It reports false, and does nothing,
+// if the session is not tracked.
+func (t *Table) Touch(id int64, timeoutMS int32, now int64) bool {
+	if _, ok := t.byID[id]; !ok {
+		return false
+	}
+	t.put(id, timeoutMS, now)
+	return true
+}
+
+func (t *Table) put(id int64, timeoutMS int32, now int64) {
+	end := ((now+int64(timeoutMS))/t.tickMS + 1) * t.tickMS
+	was, ok := t.byID[id]
+	if ok && was == end {
+		return
+	}
+	t.byID[id] = end
+	b := t.buckets[end]
+	if b == nil {
+		if n := len(t.free); n > 0 {
+			b, t.free = t.free[n-1], t.free[:n-1]
+		} else {
+			b = &bucket{}
+		}
+		t.buckets[end] = b
+		if t.next == 0 || end < t.next {
+			t.next = end
+		}
+	}
+	b.ids = append(b.ids, id)
+}
+
+// Remove forgets a session; an unknown one is no error.
+func (t *Table) Remove(id int64) { delete(t.byID, id) }
+
+// Len is the number of sessions.
+func (t *Table) Len() int { return len(t.byID) }
+
+// Next is the time at which the next bucket ends, 0 if there is none. Nobody in
+// it need be alive still.
+func (t *Table) Next() int64 { return t.next }
+
+// Expire forgets the sessions whose bucket has ended at now and returns them in
+// ascending order, so that the same table says the same everywhere.
+func (t *Table) Expire(now int64) []int64 {
+	var dead []int64
+	for t.next != 0 && t.next <= now {
+		end := t.next
+		b := t.buckets[end]
+		for _, id := range b.ids {
+			if at, ok := t.byID[id]; ok && at == end {
+				delete(t.byID, id)
+				dead = append(dead, id)
+			}
+		}
+		t.drop(end, b)
+		t.next = t.earliest()
+	}
+	slices.Sort(dead)
+	return dead
+}
+
+func (t *Table) drop(end int64, b *bucket) {
+	delete(t.buckets, end)
+	b.ids = b.ids[:0]
+	if cap(b.ids) <= 4096 && len(t.free) < 64 {
+		t.free = append(t.free, b)
+	}
+}
+
+// earliest finds the first bucket. There are as many as the longest timeout has
+// ticks.
+func (t *Table) earliest() int64 {
+	var first int64
+	for end := range t.buckets {
+		if first == 0 || end < first {
+			first = end
+		}
+	}
+	return first
+}
+
+// Reset forgets all sessions.
+func (t *Table) Reset() {
+	clear(t.byID)
+	clear(t.buckets)
+	t.next = 0
+}

@@ -1,0 +1,304 @@
+package watch
+
+import (
+	"math/bits"
+	"slices"
+	"strings"
+)
+
+// A Mode is a way to watch a path. One watcher may have several on one path.
+type Mode uint8
+
+// The modes.
+const (
+	Data       Mode = 1 << iota // standard: created, deleted, data changed; once
+	Child                       // standard: deleted, children changed; once
+	Persistent                  // all of it, for ever
+	Recursive                   // created, deleted, data changed, of the path and all below it, for ever
+)
+
+// Any is all modes.
+const Any = Data | Child | Persistent | Recursive
+
+// A watcher is up to 2⁵⁶; it stands in the upper bits of a ref, its modes in the
+// lower ones.
+const modeBits = 8
+
+type ref uint64
+
+func (r ref) watcher() uint64 { return uint64(r) >> modeBits }
+func (r ref) modes() Mode     { return Mode(r) }
+
+// A Table is the watches of one node. It is not safe for concurrent use.
+type Table struct {
+	paths map[string]*entry
+	// watchers has what each watcher watches. A path that it has no mode on any
+	// more stays until the list is swept.
+	watchers map[uint64]*watcher
+	// total counts watches: one for each mode of a watcher on a path.
+	total int
+	// recursive counts those that make it necessary to look above a path.
+	recursive int
+}
+
+// An entry is who watches a path: most often one or two. The refs are in order,
+// so that on a path that everybody watches one more is found and put in its
+// place without a map of its own.
+type entry struct {
+	path string // the name that map and watchers share
+	refs []ref
+	one  [1]ref // where refs begin
+}
+
+type watcher struct {
+	paths []string
+	live  int // how many different ones count
+}
+
+// New makes an empty table.
+func New() *Table {
+	return &Table{paths: map[string]*entry{}, watchers: map[uint64]*watcher{}}
+}
+
+func (e *entry) search(w uint64) (int, bool) {
+	return slices.BinarySearchFunc(e.refs, w, func(r ref, w uint64) int {
+		switch a := r.watcher(); {
+		case a < w:
+			return -1
+		case a > w:
+			return 1
+		}
+		return 0
+	})
+}
+
+// Add makes w watch path in the modes of m, beside those it has there already.
+// The path is copied if it is kept.
+func (t *Table) Add(w uint64, path string, m Mode) {
+	e := t.paths[path]
+	if e == nil {
+		e = &entry{path: strings.Clone(path)}
+		e.refs = e.one[:0]
+		t.paths[e.path] = e
+	}
+	i, there := e.search(w)
+	if there {
+		t.count(m&^e.refs[i].modes(), 1)
+		e.refs[i] |= ref(m)
+		return
+	}
+	own := t.watchers[w]
+	if own == nil {
+		own = &watcher{}
+		t.watchers[w] = own
+	}
+	e.refs = slices.Insert(e.refs, i, ref(w<<modeBits)|ref(m))
+	own.paths = append(own.paths, e.path)
+	own.live++
+	t.count(m, 1)
+	t.sweep(w, own)
+}
+
+func (t *Table) count(m Mode, n int) {
+	t.total += n * bits.OnesCount8(uint8(m))
+	if m&Recursive != 0 {
+		t.recursive += n
+	}
+}
+
+// Has returns the modes in which w watches path.
+func (t *Table) Has(w uint64, path string) Mode {
+	e := t.paths[path]
+	if e == nil {
+		return 0
+	}
+	if i, ok := e.search(w); ok {
+		return e.refs[i].modes()
+	}
+	return 0
+}
+
+// Remove ends the modes of m that w has on path and returns those that it had.
+func (t *Table) Remove(w uint64, path string, m Mode) Mode {
+	e := t.paths[path]
+	if e == nil {
+		return 0
+	}
+	i, ok := e.search(w)
+	if !ok {
+		return 0
+	}
+	had := e.refs[i].modes() & m
+	if had == 0 {
+		return 0
+	}
+	t.count(had, -1)
+	if e.refs[i] &^= ref(had); e.refs[i].modes() == 0 {
+		t.keep(e, slices.Delete(e.refs, i, i+1))
+		t.left(w)
+	}
+	return had
+}
+
+// keep makes refs what is left of e.
+func (t *Table) keep(e *entry, refs []ref) {
+	if len(refs) == 0 {
+		delete(t.paths, e.path)
+		return
+	}
+	if cap(refs) > 64 && len(refs) < cap(refs)/4 {
+		refs = slices.Clone(refs)
+	}
+	e.refs = refs
+}
+
+// left takes note that w has no mode any more on one of its paths.
+func (t *Table) left(w uint64) {
+	own := t.watchers[w]
+	own.live--
+	if own.live == 0 {
+		delete(t.watchers, w)
+		return
+	}
+	t.sweep(w, own)
+}
+
+// sweep drops the paths that w does not watch any more, once they are most of
+// its list.
+func (t *Table) sweep(w uint64, own *watcher) {
+	if len(own.paths) < 2*own.live+16 {
+		return
+	}
+	slices.Sort(own.paths)
+	own.paths = slices.Compact(own.paths)
+	own.paths = slices.DeleteFunc(own.paths, func(p string) bool { return t.Has(w, p) == 0 })
+	own.paths = slices.Clip(slices.Clone(own.paths))
+}
+
+// Drop forgets all that w watches.
+func (t *Table) Drop(w uint64) {
+	own := t.watchers[w]
+	if own == nil {
+		return
+	}
+	delete(t.watchers, w)
+	for _, path := range own.paths {
+		e := t.paths[path]
+		if e == nil {
+			continue
+		}
+		if i, ok := e.search(w); ok {
+			t.count(e.refs[i].modes(), -1)
+			t.keep(e, slices.Delete(e.refs, i, i+1))
+		}
+	}
+}
+
+// Empty says that nobody watches anything.
+func (t *Table) Empty() bool { return len(t.paths) == 0 }
+
+// Counts returns how many watchers, watched paths and watches there are.
+func (t *Table) Counts() (watchers, paths, total int) {
+	return len(t.watchers), len(t.paths), t.total
+}
+
+// Each calls fn for every path and watcher, in order of the paths and, for each,
+// of the watchers.
+func (t *Table) Each(fn func(path string, watcher uint64, m Mode)) {
+	paths := make([]string, 0, len(t.paths))
+	for p := range t.paths {
+		paths = append(paths, p)
+	}
+	slices.Sort(paths)
+	for _, p := range paths {
+		for _, r := range t.paths[p].refs {
+			fn(p, r.watcher(), r.modes())
+		}
+	}
+}
+
+// Changed appends to dst, in ascending order, the watchers that are owed an event
+// because path was created or its data changed. Standard watches are used up.
+func (t *Table) Changed(path string, dst []uint64) []uint64 {
+	return t.fire(path, Data, dst)
+}
+
+// Deleted is Changed for a znode that was deleted: those who watch its data and
+// those who watch its children are told alike, and once.
+func (t *Table) Deleted(path string, dst []uint64) []uint64 {
+	return t.fire(path, Data|Child, dst)
+}
+
+// ChildrenChanged appends those who are owed an event because path has a child
+// more or less.
+func (t *Table) ChildrenChanged(path string, dst []uint64) []uint64 {
+	if len(t.paths) == 0 {
+		return dst
+	}
+	return t.fireAt(path, Child, Child|Persistent, dst)
+}
+
+func (t *Table) fire(path string, once Mode, dst []uint64) []uint64 {
+	if len(t.paths) == 0 {
+		return dst
+	}
+	from := len(dst)
+	dst = t.fireAt(path, once, once|Persistent|Recursive, dst)
+	if t.recursive == 0 {
+		return dst
+	}
+	n := len(dst)
+	for path != "/" && path != "" {
+		if i := strings.LastIndexByte(path, '/'); i > 0 {
+			path = path[:i]
+		} else {
+			path = "/"
+		}
+		if e := t.paths[path]; e != nil {
+			for _, r := range e.refs {
+				if r.modes()&Recursive != 0 {
+					dst = append(dst, r.watcher())
+				}
+			}
+		}
+	}
+	if len(dst) > n {
+		slices.Sort(dst[from:])
+		dst = dst[:from+len(slices.Compact(dst[from:]))]
+	}
+	return dst
+}
+
+// fireAt appends the watchers of path that have a mode of m there, and ends
+// their modes of once.
+func (t *Table) fireAt(path string, once, m Mode, dst []uint64) []uint64 {
+	e := t.paths[path]
+	if e == nil {
+		return dst
+	}
+	fired := len(dst)
+	all := len(e.refs)
+	kept := e.refs[:0]
+	for _, r := range e.refs {
+		if r.modes()&m != 0 {
+			dst = append(dst, r.watcher())
+		}
+		if used := r.modes() & once; used != 0 {
+			t.count(used, -1)
+			r &^= ref(used)
+		}
+		if r.modes() != 0 {
+			kept = append(kept, r)
+		}
+	}
+	if len(kept) == all {
+		return dst
+	}
+	t.keep(e, kept)
+	for _, w := range dst[fired:] {
+		if len(kept) == 0 || t.Has(w, path) == 0 {
+			t.left(w)
+		}
+	}
+	return dst
+}
