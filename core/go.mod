@@ -2,4 +2,8 @@ module github.com/zkcore/zkcore/core
 
 go 1.25.0
 
-require github.com/zkcore/zkcore/plugins v0.0.0
+require (
+	github.com/magiconair/properties v1.8.10
+	github.com/zkcore/zkcore/plugins v0.0.0
+	pgregory.net/rapid v1.3.0
+)

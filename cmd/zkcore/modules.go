@@ -1,0 +1,16 @@
+package main
+
+import (
+	zab "github.com/zkcore/zkcore/consensus-zab"
+	"github.com/zkcore/zkcore/plugins"
+	"github.com/zkcore/zkcore/plugins/consensus"
+	"github.com/zkcore/zkcore/plugins/storage"
+	mem "github.com/zkcore/zkcore/storage-mem"
+)
+
+// builtin is what this binary runs in its own process. To build a server with
+// other modules, copy this folder and edit this list.
+var builtin = plugins.Set{
+	Consensus: map[string]consensus.Open{"zab": zab.Open},
+	Storage:   map[string]storage.Open{"mem": mem.Open},
+}

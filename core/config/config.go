@@ -1,0 +1,273 @@
+package config
+
+import (
+	"strings"
+	"time"
+
+	"github.com/zkcore/zkcore/core/quorum"
+)
+
+// Config is a server's configuration, checked.
+type Config struct {
+	// File is the path of zoo.cfg, Text its content; empty without a file.
+	File, Text string
+
+	Consensus, Storage string
+
+	// ServerID is myid; 0 standalone without a myid.
+	ServerID int64
+	// Standalone is set for a server without an ensemble.
+	Standalone bool
+	// Ensemble is the membership; empty standalone.
+	Ensemble quorum.Config
+	// Observer says that this server is one.
+	Observer bool
+
+	DataDir, DataLogDir string
+
+	TickTime             time.Duration
+	InitLimit, SyncLimit int // ticks
+	QuorumListenOnAllIPs bool
+
+	// ClientAddrs are the plain client listeners, host:port.
+	ClientAddrs []string
+	// ClientPort and ClientPortAddress are as conf shows them; -1 for no port.
+	ClientPort        int
+	ClientPortAddress string
+	ListenBacklog     int
+
+	MaxClientCnxns, MaxCnxns             int
+	MinSessionTimeout, MaxSessionTimeout time.Duration
+	OutstandingLimit                     int
+	JuteMaxBuffer                        int
+	SessionlessTimeout                   time.Duration
+	ElectionHold                         time.Duration
+	SnapCount                            int64
+	SnapSizeLimitKB                      int64
+	PurgeInterval                        time.Duration
+	SnapRetain                           int
+	AutocreateDataDir                    bool
+	TrustEmptySnapshot                   bool
+	Digest, ExtendedTypes, SkipACL       bool
+	DigestAuth                           bool
+	SuperDigest                          string
+	FsyncWarning                         time.Duration
+	FourLetterWords                      []string // "*" for all
+	MetricsEnabled                       bool     // the Prometheus port
+	MetricsHost                          string
+	MetricsPort                          int
+	MemoryLimit                          int64 // bytes, GOMEMLIMIT; 0 for none
+
+	// Options are the keys that the consensus module reads itself; StorageOptions
+	// those of the store, without "zkcore.storage.NAME.".
+	Options, StorageOptions map[string]string
+
+	// Warnings are for the log, once it is there.
+	Warnings []Warning
+}
+
+// Load makes a configuration of all settings: the file's, and those that flags
+// and the environment put over them.
+func Load(s Settings) (*Config, error) { return load(s, "", "") }
+
+func load(s Settings, path, text string) (*Config, error) {
+	r := &reader{s: s, taken: make(map[string]bool)}
+	c := &Config{File: path, Text: text}
+	c.readModules(r)
+	c.readFiles(r)
+	c.readTimes(r)
+	c.readListeners(r)
+	c.readLimits(r)
+	c.readAdmin(r)
+	c.readOptions(r)
+	c.readEnsemble(r)
+	if r.err == nil {
+		c.readMyID(r)
+	}
+	c.warnUnread(r)
+	c.Warnings = r.warnings
+	if r.err != nil {
+		return c, r.err
+	}
+	return c, nil
+}
+
+func (c *Config) readModules(r *reader) {
+	c.Consensus = r.text("consensus", "zab")
+	c.Storage = r.text("storage", "mem")
+}
+
+func (c *Config) readFiles(r *reader) {
+	c.DataDir = strings.TrimRight(r.text("dataDir", ""), "/")
+	if r.text("dataDir", "") == "/" {
+		c.DataDir = "/"
+	}
+	if c.DataDir == "" {
+		r.fail("dataDir", "dataDir is not set")
+	}
+	c.DataLogDir = r.text("dataLogDir", "")
+	if c.DataLogDir == "" {
+		c.DataLogDir = c.DataDir
+	}
+	c.AutocreateDataDir = r.flag("datadir.autocreate", true)
+	c.TrustEmptySnapshot = r.flag("snapshot.trust.empty", false)
+	c.SnapCount = r.property("snapCount", 100000, 1, 1<<40)
+	if c.SnapCount < 2 {
+		r.warn("snapCount", "raised to 2")
+		c.SnapCount = 2
+	}
+	c.SnapSizeLimitKB = r.property("snapSizeLimitInKb", 4194304, -1<<40, 1<<40)
+	c.SnapRetain = int(r.number("autopurge.snapRetainCount", 3, 0, 1<<20))
+	if c.SnapRetain < 3 {
+		r.warn("autopurge.snapRetainCount", "raised to 3, the least that is kept")
+		c.SnapRetain = 3
+	}
+	c.PurgeInterval = time.Duration(r.number("autopurge.purgeInterval", 0, 0, 1<<20)) * time.Hour
+	c.FsyncWarning = time.Duration(r.property("fsync.warningthresholdms", 1000, 0, 1<<31)) * time.Millisecond
+}
+
+func (c *Config) readTimes(r *reader) {
+	tick := r.number("tickTime", 3000, 0, 1<<30)
+	if tick == 0 {
+		r.fail("tickTime", "tickTime is not set")
+		tick = 3000
+	}
+	c.TickTime = time.Duration(tick) * time.Millisecond
+	c.InitLimit = int(r.number("initLimit", 0, 0, 1<<20))
+	c.SyncLimit = int(r.number("syncLimit", 0, 0, 1<<20))
+	limit := func(key string, def int64) time.Duration {
+		n := r.number(key, -1, -1, 1<<31-1)
+		if n == -1 {
+			n = def
+		}
+		return time.Duration(n) * time.Millisecond
+	}
+	c.MinSessionTimeout = limit("minSessionTimeout", 2*tick)
+	c.MaxSessionTimeout = limit("maxSessionTimeout", 20*tick)
+	if c.MinSessionTimeout > c.MaxSessionTimeout {
+		key := "minSessionTimeout"
+		if !r.has(key) {
+			key = "maxSessionTimeout"
+		}
+		r.fail(key, "minSessionTimeout must not be larger than maxSessionTimeout")
+	}
+	// A dead leader is a pause: clients keep their connections this long. After
+	// it they are better off looking for a server that has a quorum.
+	hold := int64(c.InitLimit) * tick
+	if hold <= 0 || hold > 30000 {
+		hold = 30000
+	}
+	c.ElectionHold = time.Duration(r.property("zkcore.election.holdMs", hold, 0, 1<<31)) * time.Millisecond
+}
+
+func (c *Config) readListeners(r *reader) {
+	c.ClientPort = int(r.number("clientPort", -1, -1, 65535))
+	if c.ClientPort == 0 && r.has("clientPort") {
+		// Apache takes 0 for "no port"; so do we.
+		c.ClientPort = -1
+	}
+	c.ClientPortAddress = r.text("clientPortAddress", "")
+	if c.ClientPortAddress != "" && c.ClientPort < 0 {
+		r.fail("clientPortAddress", "clientPortAddress is set but clientPort is not set")
+	}
+	c.ListenBacklog = int(r.number("clientPortListenBacklog", -1, -1, 1<<16))
+	if r.has("secureClientPortAddress") && !r.has("secureClientPort") {
+		r.fail("secureClientPortAddress", "secureClientPortAddress is set but secureClientPort is not set")
+	}
+}
+
+func (c *Config) readLimits(r *reader) {
+	c.MaxClientCnxns = int(r.number("maxClientCnxns", 60, -1<<31, 1<<31-1))
+	c.MaxCnxns = int(r.property("maxCnxns", 0, -1<<31, 1<<31-1))
+	c.MaxClientCnxns, c.MaxCnxns = max(c.MaxClientCnxns, 0), max(c.MaxCnxns, 0)
+	c.OutstandingLimit = int(r.property("globalOutstandingLimit", 1000, 1, 1<<30))
+	c.JuteMaxBuffer = int(r.property("jute.maxbuffer", 1048575, 1024, 1<<30))
+	c.SessionlessTimeout = time.Duration(r.property("nio.sessionlessCnxnTimeout", 10000, 1, 1<<31)) * time.Millisecond
+	c.MemoryLimit = r.property("zkcore.memoryLimitMb", 0, 0, 1<<30) << 20
+	c.Digest = r.flag("digest.enabled", true)
+	c.ExtendedTypes = r.flag("extendedTypesEnabled", false)
+	c.SkipACL = r.text("skipACL", "no") == "yes"
+	c.DigestAuth = r.flag("DigestAuthenticationProvider.enabled", true)
+	c.SuperDigest = r.text("DigestAuthenticationProvider.superDigest", "")
+	if alg := r.text("DigestAuthenticationProvider.digestAlg", "SHA1"); !strings.EqualFold(alg, "SHA1") {
+		r.fail("DigestAuthenticationProvider.digestAlg", "%q is not supported: only SHA1", alg)
+	}
+}
+
+// The metrics providers that Apache ships; any other is a Java class.
+const (
+	defaultMetrics    = "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider"
+	nullMetrics       = "org.apache.zookeeper.metrics.impl.NullMetricsProvider"
+	prometheusMetrics = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider"
+)
+
+func (c *Config) readAdmin(r *reader) {
+	c.FourLetterWords = []string{"srvr"}
+	for _, w := range strings.Split(r.text("4lw.commands.whitelist", ""), ",") {
+		if w = strings.TrimSpace(w); w != "" {
+			c.FourLetterWords = append(c.FourLetterWords, w)
+		}
+	}
+	switch class := r.text("metricsProvider.className", defaultMetrics); class {
+	case prometheusMetrics:
+		c.MetricsEnabled = true
+	case defaultMetrics, nullMetrics, "":
+	default:
+		r.fail("metricsProvider.className", "metrics provider class was not found: %s", class)
+	}
+	c.MetricsHost = r.text("metricsProvider.httpHost", "0.0.0.0")
+	c.MetricsPort = int(r.number("metricsProvider.httpPort", 7000, 0, 65535))
+	r.boolean("metricsProvider.exportJvmInfo", true) // no JVM: process_* and go_* are there always
+}
+
+// readOptions checks and hands on what the modules read.
+func (c *Config) readOptions(r *reader) {
+	c.Options, c.StorageOptions = make(map[string]string), make(map[string]string)
+	for _, key := range consensusKeys {
+		if v, ok := r.s.Get(key); ok {
+			c.Options[key] = v.Text
+			r.taken[key] = true
+		}
+	}
+	prefix := "zkcore.storage." + c.Storage + "."
+	own := "zkcore.consensus." + c.Consensus + "."
+	for _, key := range r.s.Keys() {
+		v, _ := r.s.Get(key)
+		if name, ok := strings.CutPrefix(key, prefix); ok {
+			c.StorageOptions[name] = v.Text
+			r.taken[key] = true
+		}
+		if strings.HasPrefix(key, own) {
+			c.Options[key] = v.Text
+			r.taken[key] = true
+		}
+	}
+	if alg := r.number("electionAlg", 3, -1<<31, 1<<31-1); alg != 3 {
+		r.fail("electionAlg", "Invalid electionAlg value. Only 3 is supported.")
+	}
+	r.boolean("syncEnabled", true)
+	if v, ok := r.s.Get("syncEnabled"); ok {
+		if _, set := c.Options["observer.syncEnabled"]; !set {
+			c.Options["observer.syncEnabled"] = v.Text
+		}
+	}
+}
+
+// warnUnread names each key that nothing here reads.
+func (c *Config) warnUnread(r *reader) {
+	for _, key := range r.s.Keys() {
+		if r.taken[key] || isMember(key) {
+			continue
+		}
+		switch reason, known := notYet[key]; {
+		case known && reason != "":
+			r.warn(key, "%s", reason)
+		case known:
+			r.warn(key, "is not supported yet; the default is used")
+		case noMeaning(key):
+			// It tunes Java's threads and buffers: nothing to say.
+		default:
+			r.warn(key, "is not a key that zkcore knows; ignored")
+		}
+	}
+}

@@ -1,0 +1,99 @@
+package config
+
+import "strings"
+
+// consensusKeys are handed to the consensus module, which reads them.
+var consensusKeys = []string{
+	"forceSync", "preAllocSize", "txnLogSizeLimitInKb", "commitLogCount", "snapshotSizeFactor", "forceSnapshotSync",
+	"snapshot.trust.empty", "db.autocreate", "fsync.warningthresholdms", "jute.maxbuffer", "jute.maxbuffer.extrasize",
+	"cnxTimeout", "quorumCnxnTimeoutMs", "tcpKeepAlive", "electionPortBindRetry",
+	"fastleader.minNotificationInterval", "fastleader.maxNotificationInterval",
+	"connectToLearnerMasterLimit", "leader.nodelay", "follower.nodelay", "leaderConnectDelayDuringRetryMs",
+	"leader.maxConcurrentSnapSyncs", "leader.maxConcurrentDiffSyncs", "leader.maxTimeToWaitForEpoch",
+	"observer.reconnectDelayMs", "observer.election.DelayMs", "observer.syncEnabled",
+	"maxBatchSize", "multiAddress.enabled", "snapCount",
+}
+
+// notYet are Apache's keys that a later release reads, with what to say of them
+// where "not supported yet" is not all there is to say.
+var notYet = map[string]string{
+	"secureClientPort":                        "TLS is not supported yet: no secure port is opened",
+	"secureClientPortAddress":                 "TLS is not supported yet: no secure port is opened",
+	"sslQuorum":                               "TLS between servers is not supported yet",
+	"portUnification":                         "TLS between servers is not supported yet",
+	"client.portUnification":                  "TLS is not supported yet",
+	"sslQuorumReloadCertFiles":                "",
+	"fips-mode":                               "",
+	"localSessionsEnabled":                    "local sessions are not supported yet: all sessions are global",
+	"localSessionsUpgradingEnabled":           "local sessions are not supported yet: all sessions are global",
+	"reconfigEnabled":                         "dynamic reconfiguration is not supported yet: the membership is the one in this file",
+	"dynamicConfigFile":                       "",
+	"observerMasterPort":                      "observers follow the leader; observer masters are not supported yet",
+	"oraclePath":                              "",
+	"enforceQuota":                            "quotas are not supported yet",
+	"leaderServes":                            "the leader serves clients",
+	"readonlymode.enabled":                    "read-only mode is not supported yet",
+	"enableEagerACLCheck":                     "",
+	"emulate353TTLNodes":                      "",
+	"snapshot.compression.method":             "snapshots are written uncompressed; compressed ones are read",
+	"request_throttle_max_requests":           "",
+	"request_throttle_stall_time":             "",
+	"request_throttle_drop_stale":             "",
+	"request_stale_latency_check":             "",
+	"request_stale_connection_check":          "",
+	"throttled_op_wait_time":                  "",
+	"largeRequestMaxBytes":                    "",
+	"largeRequestThreshold":                   "",
+	"clientTcpKeepAlive":                      "",
+	"flushDelay":                              "",
+	"maxWriteQueuePollTime":                   "",
+	"serializeLastProcessedZxid.enabled":      "",
+	"closeSessionTxn.enabled":                 "",
+	"admin.enableServer":                      "the admin server is not supported yet: none is started",
+	"admin.serverAddress":                     "the admin server is not supported yet: none is started",
+	"admin.serverPort":                        "the admin server is not supported yet: none is started",
+	"admin.commandURL":                        "the admin server is not supported yet: none is started",
+	"admin.idleTimeout":                       "the admin server is not supported yet: none is started",
+	"admin.snapshot.enabled":                  "the admin server is not supported yet: none is started",
+	"admin.restore.enabled":                   "the admin server is not supported yet: none is started",
+	"audit.enable":                            "the audit log is not supported yet",
+	"audit.impl.class":                        "the audit log is not supported yet",
+	"superUser":                               "SASL is not supported yet",
+	"allowSaslFailedClients":                  "SASL is not supported yet",
+	"sessionRequireClientSASLAuth":            "SASL is not supported yet",
+	"enforce.auth.enabled":                    "enforced authentication is not supported yet",
+	"enforce.auth.schemes":                    "enforced authentication is not supported yet",
+	"ensembleAuthName":                        "",
+	"quorum.auth.enableSasl":                  "SASL between servers is not supported yet",
+	"quorum.auth.learnerRequireSasl":          "SASL between servers is not supported yet",
+	"quorum.auth.serverRequireSasl":           "SASL between servers is not supported yet",
+	"multiAddress.reachabilityCheckEnabled":   "",
+	"multiAddress.reachabilityCheckTimeoutMs": "",
+	"znode.container.checkIntervalMs":         "",
+	"znode.container.maxPerMinute":            "",
+	"znode.container.maxNeverUsedIntervalMs":  "",
+}
+
+// meaningless are keys, or their beginnings, of what only a JVM has.
+var meaningless = []string{
+	"serverCnxnFactory", "nio.", "netty.", "intBufferStartingSizeBytes", "commitProcessor.", "watchManagerName", "watcherClean",
+	"maxInProcessingDeadWatchers", "bitHashCacheSize", "pathStats.", "messageTracker.", "jvm.pause.", "learner.asyncSending",
+	"learner.closeSocketAsync", "leader.closeSocketAsync", "leader.ackLoggingFrequency", "quorum.cnxn.threads.size",
+	"follower.skipLearnerRequestToNextProcessor", "forward_learner_requests_to_commit_processor_disabled",
+	"maxResponseCacheSize", "maxGetChildrenResponseCacheSize", "kinit", "kerberos.minReLoginTimeMs", "jmx.", "metricsProvider.",
+	"request_throttler.shutdownTimeout", "controllerPort",
+}
+
+func noMeaning(key string) bool {
+	for _, m := range meaningless {
+		if key == m || strings.HasSuffix(m, ".") && strings.HasPrefix(key, m) || m == "watcherClean" && strings.HasPrefix(key, m) {
+			return true
+		}
+	}
+	return false
+}
+
+// isMember says whether a key describes the membership.
+func isMember(key string) bool {
+	return strings.HasPrefix(key, "server.") || strings.HasPrefix(key, "group") || strings.HasPrefix(key, "weight")
+}
