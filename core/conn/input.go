@@ -1,0 +1,209 @@
+package conn
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// stash is the longest beginning of a frame that is kept in memory of its own
+// size while the rest of it does not come.
+const stash = 4 << 10
+
+// input is the incoming side. It belongs to the connection's own goroutine.
+type input struct {
+	in    *buffer // nil: nothing was read that is not handled yet
+	pos   int     // where the next frame begins
+	limit int     // longest frame
+	large int64   // bytes reserved in Server.large
+
+	greeted bool // Established was called
+
+	// The call of the system that waits for readRaw, and what came of it. A
+	// closure made once: one for each read would be an allocation.
+	readRaw func(fd uintptr) bool
+	n       int
+	err     error
+}
+
+// fill waits until bytes have come and reads as many as there is room for.
+func (c *Conn) fill() error {
+	if err := c.room(); err != nil {
+		return err
+	}
+	n, err := c.read()
+	if n > 0 {
+		c.srv.add("bytes_received_count", int64(n))
+		return nil
+	}
+	if err == nil {
+		err = io.EOF
+	}
+	return err
+}
+
+// frames hands all complete frames to the client and leaves the beginning of
+// the next one at the front of the buffer.
+func (c *Conn) frames() error {
+	for {
+		end, err := c.complete()
+		if end == c.pos {
+			c.compact()
+			return err
+		}
+		if !c.await() {
+			c.pos = len(c.in.b) // closing: what comes is not looked at
+			c.compact()
+			return nil
+		}
+		n, ferr := c.client.Frames(c.in.b[c.pos:end])
+		c.pos += n
+		c.Flush()
+		if ferr != nil {
+			return ferr
+		}
+	}
+}
+
+// complete finds the end of the last whole frame. An error is about the frame
+// behind it.
+func (c *Conn) complete() (end int, err error) {
+	if c.in == nil {
+		return c.pos, nil
+	}
+	b := c.in.b
+	end = c.pos
+	for len(b)-end >= 4 {
+		n, err := c.frameLen(b[end:])
+		if err != nil {
+			return end, err
+		}
+		if len(b)-end-4 < n {
+			break
+		}
+		end += 4 + n
+		if !c.greeted {
+			break // what follows the greeting has another limit
+		}
+	}
+	return end, nil
+}
+
+func (c *Conn) frameLen(b []byte) (int, error) {
+	n := int(int32(binary.BigEndian.Uint32(b)))
+	switch {
+	case n < 0:
+		return 0, fmt.Errorf("frame of %d bytes", n)
+	case n > c.limit && !c.greeted:
+		return 0, fmt.Errorf("frame of %d bytes before there is a session", n)
+	case n > c.limit:
+		return 0, fmt.Errorf("frame of %d bytes is longer than jute.maxbuffer, %d", n, c.limit)
+	}
+	return n, nil
+}
+
+// await waits while the client takes no frames or does not read its replies.
+// False: the connection is closing.
+func (c *Conn) await() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !c.closed && !c.closing && (c.queued() > highWater || c.client.Blocked()) {
+		c.waiting++
+		c.cond.Wait()
+		c.waiting--
+	}
+	return !c.closed && !c.closing
+}
+
+// compact moves what is left to the front of the buffer; with nothing left, the
+// buffer goes back.
+func (c *Conn) compact() {
+	if c.in == nil {
+		return
+	}
+	left := copy(c.in.b, c.in.b[c.pos:])
+	c.in.b, c.pos = c.in.b[:left], 0
+	if left == 0 {
+		c.releaseInput()
+	}
+}
+
+func (c *Conn) releaseInput() {
+	if c.in != nil {
+		putIn(c.in)
+		c.in = nil
+	}
+	if c.large > 0 {
+		c.srv.large.Add(-c.large)
+		c.large = 0
+	}
+}
+
+var errLarge = errors.New("no memory left for large requests of all clients together")
+
+// room makes room for at least one byte. The buffer grows with the bytes that
+// have come, not with the length that they claim.
+func (c *Conn) room() error {
+	if c.in == nil || len(c.in.b) < cap(c.in.b) {
+		return nil
+	}
+	size := 2 * cap(c.in.b)
+	if len(c.in.b) >= 4 {
+		if n, err := c.frameLen(c.in.b); err == nil {
+			size = min(size, max(4+n, inSize))
+		}
+	}
+	size = max(size, cap(c.in.b)+1)
+	if extra := int64(size - inSize - int(c.large)); extra > 0 {
+		if c.srv.large.Add(extra) > c.srv.cfg.MaxLarge {
+			c.srv.large.Add(-extra)
+			c.srv.add("large_requests_rejected", 1)
+			return errLarge
+		}
+		c.large += extra
+	}
+	b := make([]byte, len(c.in.b), size)
+	copy(b, c.in.b)
+	putIn(c.in)
+	c.in = &buffer{b}
+	return nil
+}
+
+// park gives the buffer back while nothing comes; the beginning of a frame is
+// kept in as few bytes as it has.
+func (c *Conn) park() {
+	switch {
+	case c.in == nil:
+	case len(c.in.b) == 0:
+		putIn(c.in)
+		c.in = nil
+	case len(c.in.b) <= stash && cap(c.in.b) == inSize:
+		kept := &buffer{append(make([]byte, 0, len(c.in.b)), c.in.b...)}
+		putIn(c.in)
+		c.in = kept
+	}
+}
+
+// unpark is the reverse of park, when bytes may be there.
+func (c *Conn) unpark() {
+	if c.in == nil {
+		c.in = getIn()
+	} else if cap(c.in.b) < inSize {
+		full := getIn()
+		full.b = append(full.b, c.in.b...)
+		c.in = full
+	}
+}
+
+// readPlain reads from what is no socket: a small buffer is held meanwhile.
+func (c *Conn) readPlain() (int, error) {
+	var small [512]byte
+	n, err := c.nc.Read(small[:])
+	if n > 0 {
+		c.unpark()
+		c.in.b = append(c.in.b, small[:n]...)
+		return n, nil
+	}
+	return 0, err
+}
