@@ -31,7 +31,7 @@ func launcher(t testing.TB) launch {
 		return func(s *Server) *exec.Cmd {
 			// The heap is small, so that several of them leave room for the clients.
 			return exec.Command(Tool(t, "java", "default-jre-headless"), "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-				"-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dzookeeper.jmx.log4j.disable=true", "-cp", cp,
+				"-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dzookeeper.jmx.log4j.disable=true", "-cp", cp,
 				"org.apache.zookeeper.server.quorum.QuorumPeerMain", s.Config)
 		}
 	default:
