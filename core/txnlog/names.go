@@ -1,0 +1,96 @@
+package txnlog
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/zkcore/zkcore/core/vfs"
+	"github.com/zkcore/zkcore/plugins/consensus"
+)
+
+const (
+	logPrefix  = "log."
+	snapPrefix = "snapshot."
+	tmpPrefix  = "tmp."
+	tornPrefix = "torn."
+)
+
+// LogName is the name of the log file whose first transaction is z.
+func LogName(z consensus.Zxid) string { return fmt.Sprintf("%s%x", logPrefix, uint64(z)) }
+
+// SnapshotName is the name of an uncompressed snapshot at z.
+func SnapshotName(z consensus.Zxid) string { return fmt.Sprintf("%s%x", snapPrefix, uint64(z)) }
+
+// parseZxid reads the hex part of a name.
+func parseZxid(s string) (consensus.Zxid, bool) {
+	v, err := strconv.ParseInt(s, 16, 64)
+	if err != nil || v < 0 {
+		return 0, false
+	}
+	return consensus.Zxid(v), true
+}
+
+// parseLogName takes names of exactly two parts: Apache reads log.5.bak as
+// another log.5, which nobody who made such a copy can want.
+func parseLogName(name string) (consensus.Zxid, bool) {
+	rest, ok := strings.CutPrefix(name, logPrefix)
+	if !ok {
+		return 0, false
+	}
+	return parseZxid(rest)
+}
+
+// A segment is one log file.
+type segment struct {
+	zxid consensus.Zxid // by its name
+	name string
+}
+
+// listLogs returns the log files in dir, oldest first. A directory that does not
+// exist has none.
+func listLogs(fsys vfs.FS, dir string) ([]segment, error) {
+	names, err := fsys.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var segs []segment
+	for _, name := range names {
+		if z, ok := parseLogName(name); ok {
+			segs = append(segs, segment{z, name})
+		}
+	}
+	slices.SortStableFunc(segs, func(a, b segment) int { return cmp.Compare(a.zxid, b.zxid) })
+	return segs, nil
+}
+
+// follows says whether z is the zxid that comes after prev: the next number, or
+// the first of a later epoch.
+func follows(prev, z consensus.Zxid) bool {
+	if z.Epoch() == prev.Epoch() {
+		return z == prev+1
+	}
+	return z.Epoch() > prev.Epoch() && z.Counter() == 1
+}
+
+// A Damage is a file that is not what it was written to be. Nothing is skipped
+// for it: what to do is for the operator, or for the ensemble, to say.
+type Damage struct {
+	File   string
+	Offset int64
+	Reason string
+}
+
+func (d *Damage) Error() string {
+	return fmt.Sprintf("%s is damaged at offset %d: %s", d.File, d.Offset, d.Reason)
+}
+
+func join(dir, name string) string { return filepath.Join(dir, name) }
