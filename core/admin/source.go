@@ -1,0 +1,89 @@
+package admin
+
+import "time"
+
+// A Source is what the answers are made of: the node, seen from outside. Its
+// methods may be called at any time from any goroutine.
+type Source interface {
+	// Facts are the server's state and totals.
+	Facts() Facts
+	// Connections are the open client connections.
+	Connections() []Connection
+	// Watches counts connections that watch, paths watched, and watches.
+	Watches() (connections, paths, total int)
+	// Sessions are the open sessions, by id; Expires is set where this server
+	// expires them.
+	Sessions() []Session
+	// Ephemerals are the paths of each session that has some, by session id.
+	Ephemerals() []Ephemerals
+	// ResetServer sets latencies and packet counts back, ResetConnections those of
+	// each connection.
+	ResetServer()
+	ResetConnections()
+}
+
+// Facts are what srvr, mntr and conf tell of a server.
+type Facts struct {
+	Serving bool
+	// Mode is standalone, leader, follower or observer. Peer is the state in
+	// Apache's words, "following - broadcast"; empty standalone.
+	Mode, Peer string
+	Ensemble   bool
+
+	// Latencies in milliseconds.
+	LatencyMin, LatencyMax int64
+	LatencyAvg             float64
+	Received, Sent         int64
+	Connections            int
+	Outstanding            int64
+	Zxid                   int64
+	Started                time.Time
+
+	Nodes      int // without the root's second name
+	Ephemerals int
+	DataSize   int64
+	Sessions   int
+	Digest     uint64
+	DigestZxid int64
+
+	QuorumSize                                 int
+	Learners, SyncedFollowers, SyncedNonVoting int
+	SyncedObservers, PendingSyncs              int
+	LeaderSince                                time.Time
+	LastProposal, MinProposal, MaxProposal     int64
+	LastResponse, MinResponse, MaxResponse     int64 // bytes, -1 if none yet
+	AuthFailed                                 int64
+	LastSnapshot                               int64 // zxid, -1 if none
+}
+
+// A Connection is one client connection.
+type Connection struct {
+	Addr         string // host:port
+	Interest     int    // 1 read, 4 write, 5 both
+	Queued       int64
+	Received     int64
+	Sent         int64
+	Session      int64 // 0 without one
+	TimeoutMS    int32
+	LastOp       string
+	Since        time.Time
+	LastCxid     int64 // -1 if none
+	LastZxid     int64
+	LastResponse time.Time
+	// Latencies in milliseconds.
+	LastLatency, MinLatency, MaxLatency int64
+	AvgLatency                          float64
+}
+
+// A Session is an open session.
+type Session struct {
+	ID        int64
+	TimeoutMS int32
+	Expires   time.Time // zero where another server counts
+}
+
+// Ephemerals are the paths that a session owns.
+type Ephemerals struct {
+	Session int64
+	Paths   []string
+}
