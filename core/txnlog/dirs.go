@@ -22,7 +22,7 @@ type Dirs struct {
 
 // Errors of a data directory, in Apache's words: operators look for them.
 var (
-	ErrSnapshotsInLogDir = errors.New("Log directory has snapshot files. Check if dataLogDir and dataDir configuration is correct.")  //lint:ignore ST1005 Apache's text
+	ErrSnapshotsInLogDir = errors.New("Log directory has snapshot files. Check if dataLogDir and dataDir configuration is correct.") //lint:ignore ST1005 Apache's text
 	ErrLogsInSnapDir     = errors.New("Snapshot directory has log files. Check if dataLogDir and dataDir configuration is correct.") //lint:ignore ST1005 Apache's text
 	ErrNoSnapshot        = errors.New("No snapshot found, but there are log entries. Something is broken!")                          //lint:ignore ST1005 Apache's text
 )
