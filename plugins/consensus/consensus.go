@@ -225,8 +225,10 @@ type Node interface {
 	Snapshot() (Snapshot, error)
 
 	// Restore replaces the whole state by a leader's snapshot, taken at zxid, in
-	// Apache's stream format as Snapshot.WriteTo writes it. When it returns nil
-	// the state is on disk. After an error the state is empty.
+	// Apache's stream format as Snapshot.WriteTo writes it. r ends after the
+	// signature, so reading ahead does no harm. When it returns nil the state is on
+	// disk, and older snapshots are still there. After an error the state is empty,
+	// and a Recover follows.
 	Restore(zxid Zxid, r io.Reader) error
 }
 
@@ -235,7 +237,8 @@ type Node interface {
 type Snapshot interface {
 	// Zxid is the last transaction in it.
 	Zxid() Zxid
-	// WriteTo writes Apache's snapshot stream as it follows a SNAP packet.
+	// WriteTo writes Apache's snapshot stream as it follows a SNAP packet, from the
+	// count of sessions to the signature (BenWasHere).
 	io.WriterTo
 	// Close unpins the state.
 	Close() error

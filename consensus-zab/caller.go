@@ -1,0 +1,131 @@
+package zab
+
+import (
+	"sync"
+
+	"github.com/zkcore/zkcore/plugins/consensus"
+)
+
+// A caller calls the node, from one goroutine and in the order in which it was
+// asked to.
+type caller struct {
+	node consensus.Node
+	max  int // bytes of txns that may wait
+
+	mu     sync.Mutex
+	more   sync.Cond // there is a call
+	less   sync.Cond // calls were taken
+	calls  []call
+	bytes  int
+	closed bool
+	done   chan struct{}
+}
+
+// A call is a Deliver, or fn.
+type call struct {
+	txns []consensus.Txn
+	fn   func()
+}
+
+// Txns delivered together are applied under one lock: no more at a time than lets
+// readers through now and then.
+const maxDeliver = 4096
+
+func newCaller(n consensus.Node, maxBytes int) *caller {
+	c := &caller{node: n, max: maxBytes, done: make(chan struct{})}
+	c.more.L, c.less.L = &c.mu, &c.mu
+	return c
+}
+
+// deliver asks for a Deliver. It waits while too much of the kind is waiting.
+func (c *caller) deliver(txns []consensus.Txn) { c.add(call{txns: txns}, size(txns)) }
+
+// do asks for fn to be called. It does not wait.
+func (c *caller) do(fn func()) { c.add(call{fn: fn}, 0) }
+
+func (c *caller) add(k call, bytes int) {
+	c.mu.Lock()
+	// Only the sum has a bound: one that is larger must pass too.
+	for bytes > 0 && c.bytes > c.max && !c.closed {
+		c.less.Wait()
+	}
+	if !c.closed {
+		c.calls = append(c.calls, k)
+		c.bytes += bytes
+		c.more.Signal()
+	}
+	c.mu.Unlock()
+}
+
+// run calls the node until close.
+func (c *caller) run() {
+	defer close(c.done)
+	var calls []call
+	for {
+		c.mu.Lock()
+		for len(c.calls) == 0 && !c.closed {
+			c.more.Wait()
+		}
+		if c.closed {
+			c.mu.Unlock()
+			return
+		}
+		calls, c.calls = c.calls, calls[:0]
+		c.bytes = 0
+		c.less.Broadcast()
+		c.mu.Unlock()
+		c.call(calls)
+		clear(calls)
+	}
+}
+
+// call makes the calls. What can be delivered together is.
+func (c *caller) call(calls []call) {
+	for i := 0; i < len(calls); i++ {
+		if calls[i].fn != nil {
+			if c.isClosed() {
+				return
+			}
+			calls[i].fn()
+			continue
+		}
+		txns := calls[i].txns
+		for i+1 < len(calls) && calls[i+1].fn == nil && len(txns)+len(calls[i+1].txns) <= maxDeliver {
+			// The first append copies: the slice ends where its caller's does.
+			i++
+			txns = append(txns[:len(txns):len(txns)], calls[i].txns...)
+			for i+1 < len(calls) && calls[i+1].fn == nil && len(txns)+len(calls[i+1].txns) <= maxDeliver {
+				i++
+				txns = append(txns, calls[i].txns...)
+			}
+		}
+		if c.isClosed() {
+			return
+		}
+		c.node.Deliver(txns)
+	}
+}
+
+func (c *caller) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
+}
+
+// close ends run after the call that is under way; wait on done, unless on run's own
+// goroutine.
+func (c *caller) close() {
+	c.mu.Lock()
+	c.closed = true
+	c.more.Broadcast()
+	c.less.Broadcast()
+	c.mu.Unlock()
+}
+
+func size(txns []consensus.Txn) int {
+	n := 0
+	for i := range txns {
+		n += len(txns[i].Data) + 64
+	}
+	return n
+}

@@ -1,0 +1,158 @@
+package zab
+
+import (
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// options are the keys of the configuration that concern this module, with
+// Apache's defaults.
+type options struct {
+	noSync        bool  // forceSync
+	preAllocKB    int64 // preAllocSize
+	logSizeKB     int64 // txnLogSizeLimitInKb
+	maxRecord     int   // jute.maxbuffer and jute.maxbuffer.extrasize
+	fsyncWarn     time.Duration
+	logCount      int     // commitLogCount
+	sizeFactor    float64 // snapshotSizeFactor
+	forceSnapshot bool
+
+	dialTimeout      time.Duration // cnxTimeout
+	handshakeTimeout time.Duration // quorumCnxnTimeoutMs; 0: not set
+	keepAlive        bool
+	bindRetries      int // electionPortBindRetry; 0 for ever
+	minNotify        time.Duration
+	maxNotify        time.Duration
+	giveUp           time.Duration // leader.maxTimeToWaitForEpoch
+	observerLogs     bool
+	leaderNoDelay    bool
+	followerNoDelay  bool
+	maxSnaps         int
+	maxDiffs         int
+	connectTicks     int // connectToLearnerMasterLimit
+	connectDelay     time.Duration
+	autocreate       bool // db.autocreate
+	queueBytes       int  // zkcore.learner.queueBytes
+}
+
+// unused are keys of Apache's for what this module has no use for, or not yet, with
+// the reason.
+var unused = map[string]string{
+	"sslQuorum":                      "this version has no TLS between servers",
+	"portUnification":                "this version has no TLS between servers",
+	"multiAddress.enabled":           "the first address that answers is taken",
+	"quorum.auth.enableSasl":         "this version has no SASL between servers",
+	"observerMasterPort":             "this version has no observer masters",
+	"reconfigEnabled":                "zab's reconfiguration is not there yet; the membership is that of the file",
+	"oraclePath":                     "quorums by an oracle are not supported",
+	"learner.asyncSending":           "every connection has a sender of its own",
+	"learner.closeSocketAsync":       "closing never waits",
+	"leader.closeSocketAsync":        "closing never waits",
+	"leader.ackLoggingFrequency":     "single acks are not logged",
+	"observer.election.DelayMs":      "observers look for the leader at once",
+	"observer.reconnectDelayMs":      "observers look for the leader at once",
+	"fastleader.finalizeWait":        "it is 200 ms",
+	"leader.maxTimeToWaitForEpochMs": "the key is leader.maxTimeToWaitForEpoch",
+}
+
+func parseOptions(m map[string]string, log *slog.Logger) options {
+	get := func(key string) (string, bool) {
+		v, ok := m[key]
+		if !ok {
+			v, ok = m["zookeeper."+key]
+		}
+		return strings.TrimSpace(v), ok
+	}
+	number := func(key string, def, least int64) int64 {
+		v, ok := get(key)
+		if !ok || v == "" {
+			return def
+		}
+		n, err := strconv.ParseInt(v, 0, 64)
+		if err != nil || n < least {
+			log.Warn("configuration: value can't be used", "key", key, "value", v, "instead", def)
+			return def
+		}
+		return n
+	}
+	flag := func(key string, def bool) bool {
+		v, ok := get(key)
+		if !ok || v == "" {
+			return def
+		}
+		switch strings.ToLower(v) {
+		case "true", "yes":
+			return true
+		case "false", "no":
+			return false
+		}
+		log.Warn("configuration: value can't be used", "key", key, "value", v, "instead", def)
+		return def
+	}
+	ms := func(key string, def, least int64) time.Duration {
+		return time.Duration(number(key, def, least)) * time.Millisecond
+	}
+
+	buffer := number("jute.maxbuffer", 0xfffff, 1)
+	o := options{
+		preAllocKB:    number("preAllocSize", 65536, 0),
+		logSizeKB:     max(number("txnLogSizeLimitInKb", 0, -1), 0),
+		maxRecord:     int(buffer + number("jute.maxbuffer.extrasize", buffer, 0)),
+		fsyncWarn:     ms("fsync.warningthresholdms", 1000, 0),
+		logCount:      int(max(number("commitLogCount", 500, 0), 500)),
+		forceSnapshot: flag("forceSnapshotSync", false),
+
+		dialTimeout:      ms("cnxTimeout", 5000, 1),
+		handshakeTimeout: max(ms("quorumCnxnTimeoutMs", -1, -1), 0),
+		keepAlive:        flag("tcpKeepAlive", false),
+		bindRetries:      int(number("electionPortBindRetry", 3, 0)),
+		minNotify:        ms("fastleader.minNotificationInterval", 200, 1),
+		maxNotify:        ms("fastleader.maxNotificationInterval", 60000, 1),
+		giveUp:           ms("leader.maxTimeToWaitForEpoch", -1, -1),
+		observerLogs:     flag("syncEnabled", true),
+		leaderNoDelay:    flag("leader.nodelay", true),
+		followerNoDelay:  flag("follower.nodelay", true),
+		maxSnaps:         int(number("leader.maxConcurrentSnapSyncs", 10, 1)),
+		maxDiffs:         int(number("leader.maxConcurrentDiffSyncs", 100, 1)),
+		connectTicks:     int(number("connectToLearnerMasterLimit", 0, 0)),
+		connectDelay:     ms("leaderConnectDelayDuringRetryMs", 25, 1),
+		autocreate:       flag("db.autocreate", true),
+		queueBytes:       int(number("zkcore.learner.queueBytes", 256<<20, 1<<20)),
+	}
+	if _, ok := get("observer.syncEnabled"); ok {
+		o.observerLogs = flag("observer.syncEnabled", true)
+	}
+	if v, ok := get("forceSync"); ok {
+		switch v {
+		case "no":
+			o.noSync = true
+			log.Warn("forceSync=no: transactions are acknowledged before they are on the disk")
+		case "yes", "":
+		default:
+			log.Warn("configuration: value can't be used", "key", "forceSync", "value", v, "instead", "yes")
+		}
+	}
+	o.sizeFactor = 0.33
+	if v, ok := get("snapshotSizeFactor"); ok {
+		f, err := strconv.ParseFloat(v, 64)
+		if err != nil || f > 1 || f != f {
+			log.Warn("configuration: value can't be used", "key", "snapshotSizeFactor", "value", v, "instead", 0.33)
+		} else {
+			o.sizeFactor = f
+		}
+	}
+	o.maxNotify = max(o.maxNotify, o.minNotify)
+	for key, why := range unused {
+		if v, ok := get(key); ok && v != "" && !strings.EqualFold(v, "false") {
+			log.Warn("configuration: key has no effect", "key", key, "value", v, "reason", why)
+		}
+	}
+	return o
+}
+
+func errKey(key string, format string, args ...any) error {
+	return fmt.Errorf("%s: %w", key, fmt.Errorf(format, args...))
+}

@@ -1,0 +1,271 @@
+package protocol
+
+import (
+	"math"
+
+	"github.com/zkcore/zkcore/core/quorum"
+)
+
+// none is what a server that isn't to be elected proposes.
+const none = math.MinInt64
+
+// An Election is fast leader election: it finds whom to follow, and while that is
+// settled it tells the servers that still look.
+type Election struct {
+	cfg *Config
+	out func(Output)
+
+	state   quorum.ServerState
+	current Vote  // what is told while the state is not looking
+	clock   int64 // the round
+
+	// While looking:
+	initial  Vote
+	proposal Vote
+	recv     map[ServerID]Vote // the votes of this round
+	settled  map[ServerID]Vote // what servers say that are not looking
+	resendAt Time
+	interval Time
+	decideAt Time // when the proposal is final; 0 while no quorum supports it
+	since    Time
+
+	reach map[ServerID]Reach
+}
+
+func newElection(cfg *Config, out func(Output)) *Election {
+	return &Election{cfg: cfg, out: out, reach: map[ServerID]Reach{}}
+}
+
+// beats says whether vote n is to replace vote c.
+func (e *Election) beats(n, c Vote) bool {
+	return e.cfg.Quorum.members.Weight(n.Leader) != 0 && n.Beats(c)
+}
+
+// Start begins a new election with this server's last zxid and its currentEpoch.
+func (e *Election) Start(now Time, last Zxid, epoch int64) {
+	e.state = quorum.Looking
+	e.clock++
+	e.initial = Vote{Leader: int64(e.cfg.ID), Zxid: int64(last), PeerEpoch: epoch, ElectionEpoch: -1}
+	if e.cfg.Observer {
+		e.initial = Vote{Leader: none, Zxid: none, PeerEpoch: none, ElectionEpoch: -1}
+	}
+	if e.current == (Vote{}) {
+		e.current = Vote{Leader: int64(e.cfg.ID), Zxid: int64(last), PeerEpoch: epoch, ElectionEpoch: -1}
+	}
+	e.since = now
+	e.interval = e.cfg.MinNotify
+	e.settled = map[ServerID]Vote{}
+	e.newRound(now, e.initial)
+}
+
+// newRound begins with an empty urn and a proposal.
+func (e *Election) newRound(now Time, proposal Vote) {
+	e.recv = map[ServerID]Vote{}
+	e.propose(now, proposal)
+}
+
+// propose makes v the proposal and tells everybody.
+func (e *Election) propose(now Time, v Vote) {
+	v.ElectionEpoch = e.clock
+	v.State, v.Version = quorum.Looking, 0
+	e.proposal = v
+	e.tellAll(now)
+	if e.cfg.Quorum.Voter(e.cfg.ID) {
+		e.recv[e.cfg.ID] = v
+	}
+	e.count(now)
+}
+
+func (e *Election) tellAll(now Time) {
+	e.resendAt = now + e.interval
+	for _, id := range e.cfg.Quorum.Voters() {
+		if id != e.cfg.ID {
+			e.tell(id, e.proposal, quorum.Looking)
+		}
+	}
+}
+
+func (e *Election) tell(to ServerID, v Vote, s quorum.ServerState) {
+	e.out(Notify{To: to, N: Notification{
+		State: s, Leader: v.Leader, Zxid: v.Zxid, ElectionEpoch: v.ElectionEpoch, PeerEpoch: v.PeerEpoch,
+		Version: quorum.NotificationVersion, Config: e.cfg.Text,
+	}})
+}
+
+// Receive takes a notification in. It returns true when the election is over:
+// Result says how.
+func (e *Election) Receive(now Time, from ServerID, n Notification) bool {
+	looking := e.state == quorum.Looking
+	if !e.cfg.Quorum.Voter(from) {
+		// An observer looks for the leader: it gets an opinion at once, and has none.
+		v := e.current
+		v.ElectionEpoch = e.clock
+		e.tell(from, v, e.state)
+		return false
+	}
+	if !looking {
+		if n.State == quorum.Looking {
+			e.tell(from, e.current, e.state)
+		}
+		return false
+	}
+	if !e.cfg.Quorum.Voter(ServerID(n.Leader)) {
+		return false
+	}
+	switch n.State {
+	case quorum.Looking:
+		e.looking(now, from, n)
+	case quorum.Following, quorum.Leading:
+		return e.heardSettled(from, n)
+	}
+	return e.decided(now)
+}
+
+// looking counts the vote of a server that looks.
+func (e *Election) looking(now Time, from ServerID, n Notification) {
+	if n.ElectionEpoch < e.clock {
+		e.tell(from, e.proposal, quorum.Looking)
+		return
+	}
+	if e.initial.Zxid == -1 || n.Zxid == -1 {
+		// One of the two suspects that it lost its data: no vote of it counts.
+		return
+	}
+	if n.ElectionEpoch > e.clock {
+		e.clock = n.ElectionEpoch
+		e.interval = e.cfg.MinNotify
+		v := e.initial
+		if e.beats(n.Vote(), v) {
+			v = n.Vote()
+		}
+		e.newRound(now, v)
+	} else if e.beats(n.Vote(), e.proposal) {
+		e.propose(now, n.Vote())
+	}
+	v := n.Vote()
+	v.Version = 0 // as Apache keeps it
+	e.recv[from] = v
+	e.count(now)
+}
+
+// count looks whether a quorum supports the proposal, and whether there is anybody to
+// wait for.
+func (e *Election) count(now Time) {
+	supports := func(id ServerID) bool { v, ok := e.recv[id]; return ok && v.Matches(e.proposal) }
+	if !e.cfg.Quorum.Has(supports) {
+		e.decideAt = 0
+		return
+	}
+	// Epochs make a hasty decision harmless; the wait is for a better vote that is on its
+	// way. Where everybody has voted or is known to be gone there is none.
+	for _, id := range e.cfg.Quorum.Voters() {
+		if id != e.cfg.ID && !supports(id) && e.reach[id] != Refused {
+			if e.decideAt == 0 || e.decideAt > now+e.cfg.FinalizeWait {
+				e.decideAt = now + e.cfg.FinalizeWait
+			}
+			return
+		}
+	}
+	e.decideAt = now
+}
+
+// heardSettled counts what a server says that follows or leads.
+func (e *Election) heardSettled(from ServerID, n Notification) bool {
+	b := n.Vote()
+	if n.ElectionEpoch == e.clock {
+		kept := b
+		kept.Version = 0 // what Apache stores here is matched by its leader alone
+		e.recv[from] = kept
+		if e.leads(e.recv, b) {
+			e.settle(b)
+			return true
+		}
+	}
+	e.settled[from] = b
+	if e.leads(e.settled, b) {
+		e.clock = n.ElectionEpoch
+		e.settle(b)
+		return true
+	}
+	return false
+}
+
+// leads says whether a quorum in votes agrees with b and its leader says so too, so
+// that a leader that crashed isn't elected over and over.
+func (e *Election) leads(votes map[ServerID]Vote, b Vote) bool {
+	agrees := func(id ServerID) bool { v, ok := votes[id]; return ok && v.Matches(b) }
+	if !e.cfg.Quorum.Has(agrees) {
+		return false
+	}
+	if b.Leader == int64(e.cfg.ID) {
+		return b.ElectionEpoch == e.clock
+	}
+	v, ok := votes[ServerID(b.Leader)]
+	return ok && v.State == quorum.Leading
+}
+
+// Tick tells the time. It returns true when the election is over.
+func (e *Election) Tick(now Time) bool {
+	if e.state != quorum.Looking {
+		return false
+	}
+	if e.decided(now) {
+		return true
+	}
+	if now >= e.resendAt {
+		e.interval = min(2*e.interval, e.cfg.MaxNotify)
+		e.tellAll(now)
+	}
+	return false
+}
+
+// SetReach tells what is known of the way to a server. It returns true when the election
+// is over.
+func (e *Election) SetReach(now Time, id ServerID, r Reach) bool {
+	e.reach[id] = r
+	if e.state != quorum.Looking {
+		return false
+	}
+	e.count(now)
+	return e.decided(now)
+}
+
+// Next is when Tick has something to do.
+func (e *Election) Next() Time {
+	if e.state != quorum.Looking {
+		return math.MaxInt64
+	}
+	if e.decideAt != 0 {
+		return min(e.decideAt, e.resendAt)
+	}
+	return e.resendAt
+}
+
+// decided ends the election when the proposal is final.
+func (e *Election) decided(now Time) bool {
+	if e.decideAt == 0 || now < e.decideAt {
+		return false
+	}
+	e.settle(e.proposal)
+	return true
+}
+
+func (e *Election) settle(v Vote) {
+	e.current = v
+	e.decideAt = 0
+	switch {
+	case v.Leader == int64(e.cfg.ID):
+		e.state = quorum.Leading
+	case e.cfg.Observer:
+		e.state = quorum.Observing
+	default:
+		e.state = quorum.Following
+	}
+}
+
+// Result is the vote that won.
+func (e *Election) Result() (Vote, quorum.ServerState) { return e.current, e.state }
+
+// Established says that the leader has a quorum for a new epoch: whoever looks is told
+// that one.
+func (e *Election) Established(epoch int64) { e.current.PeerEpoch = epoch }

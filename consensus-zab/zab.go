@@ -1,0 +1,105 @@
+package zab
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"time"
+
+	"github.com/zkcore/zkcore/consensus-zab/protocol"
+	"github.com/zkcore/zkcore/core/txnlog"
+	"github.com/zkcore/zkcore/core/vfs"
+	"github.com/zkcore/zkcore/plugins/consensus"
+)
+
+// Open starts a member on the files of this machine.
+func Open(cfg consensus.Config, n consensus.Node) (consensus.Member, error) {
+	return OpenFS(vfs.OS)(cfg, n)
+}
+
+// OpenFS is Open on another file system.
+func OpenFS(fsys vfs.FS) consensus.Open {
+	return func(cfg consensus.Config, n consensus.Node) (consensus.Member, error) {
+		o := parseOptions(cfg.Options, cfg.Log)
+		m := meter{cfg.Metrics}
+		s, err := openStore(fsys, cfg, &o, n)
+		if err != nil {
+			return nil, err
+		}
+		j := newJournal(s.log, &o, cfg.Fail, cfg.Log, m)
+		c := newCaller(n, o.queueBytes)
+		if len(cfg.Servers) == 0 {
+			alone := &standalone{cfg: cfg, log: s.log, journal: j, caller: c, m: m, quorum: 1}
+			alone.start(s.base, s.last)
+			return alone, nil
+		}
+		return openMember(fsys, cfg, o, s, j, c)
+	}
+}
+
+// A store is what was found on the disk.
+type store struct {
+	log  *txnlog.Log
+	base consensus.Zxid // the state that the node recovered
+	last consensus.Zxid // of the log, or base
+	runs []protocol.Run // what the log holds above base
+}
+
+// openStore recovers the node and opens the log that continues its state.
+func openStore(fsys vfs.FS, cfg consensus.Config, o *options, n consensus.Node) (store, error) {
+	var s store
+	dir := version2(cfg.LogDir)
+	if _, err := fsys.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		if v := cfg.Options["datadir.autocreate"]; v == "false" {
+			return s, fmt.Errorf("dataLogDir: %s does not exist, and datadir.autocreate is false", dir)
+		}
+		if err := fsys.MkdirAll(dir); err != nil {
+			return s, fmt.Errorf("dataLogDir: %w", err)
+		}
+	}
+	base, err := n.Recover(math.MaxInt64)
+	if err != nil {
+		return s, err
+	}
+	start := time.Now()
+	l, rec, err := txnlog.OpenLog(fsys, dir, txnlog.Options{
+		From: base, PreAllocKB: o.preAllocKB, NoSync: o.noSync, SizeLimitKB: o.logSizeKB, MaxRecord: o.maxRecord,
+		Visit: func(t consensus.Txn) error {
+			s.runs = addRun(s.runs, t.Zxid)
+			return nil
+		},
+	})
+	if err != nil {
+		return s, fmt.Errorf("transaction log in %s: %w", dir, err)
+	}
+	if rec.TornFile != "" {
+		cfg.Log.Warn("transaction log: the end of the last file was not written completely and was cut; nothing of it was acknowledged",
+			"file", rec.TornFile, "offset", rec.TornOffset, "bytes", rec.CutBytes, "reason", rec.TornReason, "copy", rec.TornCopy)
+	}
+	for _, f := range rec.Removed {
+		cfg.Log.Info("transaction log: file without a transaction removed", "file", f)
+	}
+	if rec.Repeated > 0 {
+		cfg.Log.Warn("transaction log: transactions that repeat earlier zxids were passed over", "count", rec.Repeated)
+	}
+	cfg.Log.Info("transaction log read", "snapshot", base, "last", rec.Last, "transactions", rec.Records,
+		"files", rec.Files, "ms", time.Since(start).Milliseconds())
+	if cfg.Metrics != nil {
+		cfg.Metrics.Observe("startup_txns_loaded", float64(rec.Records))
+	}
+	s.log, s.base, s.last = l, base, rec.Last
+	return s, nil
+}
+
+func addRun(runs []protocol.Run, z consensus.Zxid) []protocol.Run {
+	if n := len(runs); n > 0 && runs[n-1].Last+1 == z && z.Counter() != 0 {
+		runs[n-1].Last = z
+		return runs
+	}
+	return append(runs, protocol.Run{First: z, Last: z})
+}
+
+func openMember(vfs.FS, consensus.Config, options, store, *journal, *caller) (consensus.Member, error) {
+	return nil, errors.New("ensembles are being built")
+}
