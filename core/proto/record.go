@@ -51,10 +51,12 @@ func (e InvalidError) Is(target error) bool {
 
 // Reasons to refuse a record.
 const (
-	ErrNullPath  InvalidError = "path is null"
-	ErrNullList  InvalidError = "list of watches is null"
-	ErrMultiOp   InvalidError = "operation can't stand in this multi"
-	ErrMultiFlag InvalidError = "create flags can't stand in this multi"
+	ErrNullPath    InvalidError = "path is null"
+	ErrNullList    InvalidError = "list of watches is null"
+	ErrWatcherType InvalidError = "unknown type of watcher"
+	ErrWatchMode   InvalidError = "unknown mode of addWatch"
+	ErrMultiOp     InvalidError = "operation can't stand in this multi"
+	ErrMultiFlag   InvalidError = "create flags can't stand in this multi"
 )
 
 // path reads a path, which must not be null.

@@ -236,7 +236,9 @@ type WatchesRequest struct {
 
 func (r *WatchesRequest) Decode(d *jute.Decoder) {
 	r.Path = path(d)
-	r.Type = WatcherType(d.Int())
+	if r.Type = WatcherType(d.Int()); !r.Type.Valid() {
+		d.Fail(ErrWatcherType)
+	}
 }
 
 func (r *WatchesRequest) Append(dst []byte) []byte {
@@ -252,7 +254,9 @@ type AddWatchRequest struct {
 
 func (r *AddWatchRequest) Decode(d *jute.Decoder) {
 	r.Path = path(d)
-	r.Mode = AddWatchMode(d.Int())
+	if r.Mode = AddWatchMode(d.Int()); !r.Mode.Valid() {
+		d.Fail(ErrWatchMode)
+	}
 }
 
 func (r *AddWatchRequest) Append(dst []byte) []byte {
