@@ -206,7 +206,14 @@ func (s *Store) Applied() int64 {
 func (s *Store) Durable() int64 { return 0 }
 
 // Flush implements storage.Store: there is nothing to make durable.
-func (s *Store) Flush(context.Context) error { return nil }
+func (s *Store) Flush(context.Context) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return storage.ErrClosed
+	}
+	return nil
+}
 
 // Reset implements storage.Store.
 func (s *Store) Reset() error {

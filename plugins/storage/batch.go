@@ -9,7 +9,8 @@ const (
 	OpPut OpKind = iota + 1
 	// OpPutHead replaces the head of a record that exists, at its old length, and
 	// leaves the data alone: a parent's stat changes with each child, and its data
-	// is not to be rewritten for that.
+	// is not to be rewritten for that. A batch that does it to a record that isn't
+	// there, or that has a head of another length, is refused.
 	OpPutHead
 	// OpDelete removes the record of a path; none there is no error.
 	OpDelete
@@ -31,10 +32,14 @@ type Op struct {
 }
 
 // A Batch is a list of changes that are committed together. Its ops take effect
-// in order, so a later one on the same path or key wins. A record's parent is
-// there before it is put, or is put earlier in the same batch, and a record is
-// deleted after its children. The memory that ops refer to belongs to whoever
-// built the batch.
+// in order, so a later one on the same path or key wins. The memory that ops
+// refer to belongs to whoever built the batch.
+//
+// A path is "/", or a slash and a name for each level: "/a/b". What names look
+// like otherwise is not the store's business. The caller sees to it that a
+// record's parent is there before it is put, or is put earlier in the same
+// batch, and that a record is deleted after its children; a store need not
+// check that.
 type Batch struct {
 	// Zxid is what Applied returns once the batch is committed.
 	Zxid int64

@@ -37,8 +37,9 @@ type Store interface {
 	View() View
 
 	// Commit applies the batch whole, or, with an error, not at all. When it
-	// returns nil, views taken from now on show it. It keeps nothing of the batch:
-	// the caller reuses its memory. A nil error says nothing about durability.
+	// returns nil, views taken from now on show it. It keeps nothing of the batch,
+	// neither slices nor strings: the caller reuses its memory. A nil error says
+	// nothing about durability.
 	Commit(*Batch) error
 
 	// Applied is the Zxid of the last committed batch; after Open, of the last
@@ -55,16 +56,20 @@ type Store interface {
 	Flush(ctx context.Context) error
 
 	// Reset empties the store: no records, no tables, Applied() is 0. Views taken
-	// before stay valid.
+	// before stay valid. In a store that survives crashes it is durable when it
+	// returns.
 	Reset() error
 
-	// Close frees what the store holds. All views must have been released.
+	// Close frees what the store holds. All views must have been released, and
+	// Commit, Reset and Flush return ErrClosed from now on.
 	Close() error
 }
 
 // A View is a consistent state of a store. It may be read by any number of
-// goroutines. What its methods hand out is valid until Release and must not be
-// changed; a caller that needs it longer copies it.
+// goroutines, also while batches are committed. What its methods hand out is
+// valid until Release, or as long as they say, and must not be changed; a caller
+// that needs it longer copies it. A function that they call may use the view,
+// and they don't hold up commits while it runs.
 type View interface {
 	// Applied is the zxid of the batch that this view shows.
 	Applied() int64
@@ -79,21 +84,24 @@ type View interface {
 	Children(path string, fn func(name string) bool) error
 
 	// Walk calls fn for every record, parents before their children, until fn
-	// returns false. It must not stop commits while it runs. The path and the
-	// record are valid during the call of fn only.
+	// returns false. The path and the record are valid during the call of fn only.
 	Walk(fn func(path string, rec Record) bool) error
 
 	// Len is the number of records.
 	Len() int
 
 	// TableGet returns the value of key in a table; ok is false if there is none.
+	// A table is there as soon as something was put into it. For a value, nil and
+	// empty are the same.
 	TableGet(table, key string) (value []byte, ok bool, err error)
 
 	// TableScan calls fn for each entry of a table whose key begins with prefix,
-	// in byte order of the keys, until fn returns false.
+	// in byte order of the keys, until fn returns false. Key and value are valid
+	// during the call of fn only.
 	TableScan(table, prefix string, fn func(key string, value []byte) bool) error
 
-	// Release ends the view. It is called once.
+	// Release ends the view. It is called once, when nobody reads the view or what
+	// it handed out any more.
 	Release()
 }
 
