@@ -289,11 +289,11 @@ func NewConfig(props map[string]string, multiAddress bool) (*Config, error) {
 			}
 			c.Weights[id] = w
 		case key == "version":
-			v, err := strconv.ParseInt(value, 16, 64)
+			v, err := strconv.ParseUint(value, 16, 63)
 			if err != nil {
-				return nil, fail(fmt.Errorf("%q is not a hexadecimal number", value))
+				return nil, fail(fmt.Errorf("%q is not a hexadecimal zxid", value))
 			}
-			c.Version = v
+			c.Version = int64(v)
 		default:
 			return nil, &ConfigError{"", "Unrecognised parameter: " + key}
 		}
