@@ -1,15 +1,21 @@
 package engine
 
 import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/zkcore/zkcore/core/jute"
+	"github.com/zkcore/zkcore/core/txn"
 	"github.com/zkcore/zkcore/core/watch"
-	"github.com/zkcore/zkcore/core/zkerr"
-	"github.com/zkcore/zkcore/plugins/consensus"
+	"github.com/zkcore/zkcore/core/znode"
 	"github.com/zkcore/zkcore/plugins/storage"
 )
 
 // Options are what an engine is made with.
 type Options struct {
-	// Extended is zookeeper.extendedTypesEnabled: there are TTL nodes.
+	// ExtendedTypes is zookeeper.extendedTypesEnabled: there are TTL nodes.
 	ExtendedTypes bool
 	// SkipACL is zookeeper.skipACL: no permission is checked.
 	SkipACL bool
@@ -23,8 +29,8 @@ type Options struct {
 	// MaxTxnBytes bounds a txn: jute.maxbuffer and its extrasize together, which
 	// is what a peer, and whoever reads the log, takes. 0 means 2 MiB - 2.
 	MaxTxnBytes int
-	// MaxReplyBytes bounds the reply to a multiRead, the one that may be many times
-	// its request. 0 means 64 MiB.
+	// MaxReplyBytes bounds the reply to a multiRead, which may be many times its
+	// request. 0 means 64 MiB.
 	MaxReplyBytes int
 	// ConfigText is what /zookeeper/config holds: "" standalone. ConfigVersion and
 	// ConfigTimeMS are its mzxid and mtime then.
@@ -34,102 +40,334 @@ type Options struct {
 	// OnDigestMismatch is told, during Apply, of a txn after which this tree is not
 	// the one that the leader had. It may be nil.
 	OnDigestMismatch func(zxid int64, txn, tree uint64)
+	// Fail is told that the store can't be read where no error can be returned: in
+	// Prepare and Read. It does not return. If it is nil, they panic.
+	Fail func(err error)
 }
 
 // An Engine is the state of one node.
 type Engine struct {
-	opts    Options
-	store   storage.Store
-	view    storage.View
-	watches *watch.Table
+	opts  Options
+	store storage.Store
+	view  storage.View
+	last  int64
+	state state
+
+	acls     acls
+	sessions map[int64]int32 // open sessions: their timeouts in ms
+	// ephemerals counts those of each session, ephemeralCount all.
+	ephemerals     map[int64]int
+	ephemeralCount int
+	// highest has the highest id seen of each server's sessions.
+	highest map[int64]int64
+
+	watches    *watch.Table
+	mismatches uint64
+
+	applier  applier
+	leading  bool
+	preparer preparer
 }
 
 // New makes an engine without a state: Open attaches one.
-func New(opts Options) *Engine { return &Engine{opts: opts, watches: watch.New()} }
+func New(opts Options) *Engine {
+	return &Engine{opts: opts, watches: watch.New(), highest: map[int64]int64{}}
+}
 
-// Open attaches the store: an empty one becomes a fresh tree. What the engine
-// knew before, the watches apart, is forgotten. The engine holds a view of the
-// store until Close.
-func (e *Engine) Open(store storage.Store) error { e.store = store; return nil }
+// Open attaches the store: an empty one becomes a fresh tree. It may be called
+// again, behind a reset of the store for example; what the engine knew before is
+// forgotten, the watches apart. The engine holds a view until Close.
+func (e *Engine) Open(store storage.Store) error {
+	e.Close()
+	e.StopLeading()
+	e.store = store
+	e.view = store.View()
+	e.last = e.view.Applied()
+	e.state = state{hashed: !e.opts.NoDigest, nextACL: 1}
+	e.acls.reset()
+	e.sessions = map[int64]int32{}
+	e.ephemerals = map[int64]int{}
+	e.ephemeralCount = 0
+	e.applier = applier{overlay: newOverlay(!e.opts.NoDigest), born: map[int64][]string{}, sink: NopSink}
+	if err := e.load(); err != nil {
+		return err
+	}
+	e.applier.reset(e.view, e.state.digest)
+	return e.special()
+}
 
 // Close releases the view.
-func (e *Engine) Close() {}
+func (e *Engine) Close() {
+	if e.view != nil {
+		e.view.Release()
+		e.view = nil
+	}
+}
 
-// View is the state as of the last Apply. It stays valid until the next one.
+// load reads what is in memory beside the store.
+func (e *Engine) load() error {
+	var bad string
+	err := e.view.TableScan(tableSessions, "", func(key string, value []byte) bool {
+		d := jute.NewDecoder(value)
+		if timeout := d.Int(); d.Err() == nil && len(key) == 8 {
+			id, _ := splitEphemeral(key)
+			e.sessions[id] = timeout
+			e.saw(id)
+			return true
+		}
+		bad = tableSessions
+		return false
+	})
+	if err != nil {
+		return fmt.Errorf("read the sessions: %w", err)
+	}
+	err = e.view.TableScan(tableEphemerals, "", func(key string, _ []byte) bool {
+		if len(key) < 8 {
+			bad = tableEphemerals
+			return false
+		}
+		id, _ := splitEphemeral(key)
+		e.ephemerals[id]++
+		e.ephemeralCount++
+		e.saw(id)
+		return true
+	})
+	if err != nil {
+		return fmt.Errorf("read the ephemerals: %w", err)
+	}
+	err = e.view.TableScan(tableACLs, "", func(key string, value []byte) bool {
+		if e.acls.load(key, value) {
+			return true
+		}
+		bad = tableACLs
+		return false
+	})
+	if err != nil {
+		return fmt.Errorf("read the access control lists: %w", err)
+	}
+	value, ok, err := e.view.TableGet(tableMeta, metaState)
+	if err != nil {
+		return fmt.Errorf("read the tree's digest: %w", err)
+	}
+	hashed := e.state.hashed
+	switch {
+	case ok && !e.state.decode(value):
+		bad = tableMeta
+	case !ok && e.view.Len() > 0:
+		return errors.New("the store holds a snapshot that was not read to its end: it has to be reset")
+	}
+	if bad != "" {
+		return fmt.Errorf("table %q of the store has an entry that is none of ours", bad)
+	}
+	e.acls.next = max(e.state.nextACL, 1)
+	if hashed && !e.state.hashed {
+		// It was switched off meanwhile.
+		if err := e.rehash(); err != nil {
+			return err
+		}
+	}
+	e.state.hashed = hashed
+	return nil
+}
+
+// rehash computes the tree's digest from all znodes.
+func (e *Engine) rehash() error {
+	var hasher znode.Hasher
+	e.state.digest = 0
+	return e.view.Walk(func(path string, rec storage.Record) bool {
+		e.state.digest += hasher.Digest(path, rec.Head, rec.Data)
+		return true
+	})
+}
+
+// special makes the znodes that every tree has, as far as they are missing, and
+// writes the configuration into its own.
+func (e *Engine) special() error {
+	a := &e.applier
+	changed := e.view.Len() == 0
+	for _, path := range [...]string{znode.Root, znode.ZooKeeper, znode.Quota, znode.Config} {
+		n, ok := a.peek(path)
+		if !ok {
+			changed = true
+			c := a.fresh(path, n, []byte{})
+			c.Head().Init(0, 0, 0, 0, znode.OpenACL, e.opts.ExtendedTypes)
+			c.data = []byte{}
+			if path == znode.Config {
+				c.Head().SetACL(e.acls.use(jute.ReadACL()))
+				c.Head().SetAversion(-1)
+			}
+			e.state.dataSize += int64(len(path))
+			a.put(path, c)
+			a.changed(c)
+			if path != znode.Root {
+				parent := znode.Parent(path)
+				pn, _ := a.peek(parent)
+				p := a.own(parent, pn)
+				p.Head().SetChildren(p.Head().Creates(), p.Head().NumChildren()+1)
+				a.touch(parent, p)
+				a.changed(p)
+			}
+			n, _ = a.peek(path)
+		}
+		if path != znode.Config || e.opts.ConfigText == "" {
+			continue
+		}
+		if n.cell == nil && string(n.data) == e.opts.ConfigText && n.head.Mzxid() == e.opts.ConfigVersion {
+			continue
+		}
+		changed = true
+		h := txn.Header{Zxid: e.opts.ConfigVersion, Time: e.opts.ConfigTimeMS}
+		e.setData(&h, &txn.Body{Path: path, Data: []byte(e.opts.ConfigText), Version: -1})
+	}
+	if a.err != nil {
+		return fmt.Errorf("read the store: %w", a.err)
+	}
+	if !changed {
+		return nil
+	}
+	return e.commit(e.last)
+}
+
+func (e *Engine) fail(err error) {
+	err = fmt.Errorf("read the store: %w", err)
+	if e.opts.Fail != nil {
+		e.opts.Fail(err)
+	}
+	panic(err)
+}
+
+// View is the state as of the last Apply. It stays valid until the next one, or
+// Open: who needs it longer takes one from the store.
 func (e *Engine) View() storage.View { return e.view }
 
 // LastZxid is the zxid of the last txn that was applied.
-func (e *Engine) LastZxid() int64 { return 0 }
+func (e *Engine) LastZxid() int64 { return e.last }
 
 // Session returns the timeout of an open session.
-func (e *Engine) Session(id int64) (timeoutMS int32, ok bool) { return 0, false }
+func (e *Engine) Session(id int64) (timeoutMS int32, ok bool) {
+	timeoutMS, ok = e.sessions[id]
+	return timeoutMS, ok
+}
 
 // Sessions calls fn for each open session, in ascending order.
-func (e *Engine) Sessions(fn func(id int64, timeoutMS int32)) {}
+func (e *Engine) Sessions(fn func(id int64, timeoutMS int32)) {
+	for _, id := range slices.Sorted(maps.Keys(e.sessions)) {
+		fn(id, e.sessions[id])
+	}
+}
 
-// HighestSession is the highest session id of that server that is or, since the
-// store was opened, was known: 0 if there was none.
-func (e *Engine) HighestSession(server int64) int64 { return 0 }
+func (e *Engine) saw(session int64) {
+	server := session >> 56
+	if high, ok := e.highest[server]; !ok || session > high {
+		e.highest[server] = session
+	}
+}
 
-// Orphans calls fn with each session that has ephemerals and is not open, which
-// only an imperfect snapshot can hold. A new leader closes them.
-func (e *Engine) Orphans(fn func(session int64)) error { return nil }
+// HighestSession is the highest id of that server's sessions that this engine
+// has seen since it was made; 0 if it has seen none.
+func (e *Engine) HighestSession(server int64) int64 { return e.highest[int64(int8(server))] }
 
-// Counts of the state.
-func (e *Engine) NodeCount() int                               { return 0 }
-func (e *Engine) SessionCount() int                            { return 0 }
-func (e *Engine) EphemeralsCount() int                         { return 0 }
-func (e *Engine) DataSize() int64                              { return 0 }
-func (e *Engine) Digest() uint64                               { return 0 }
-func (e *Engine) DigestMismatches() uint64                     { return 0 }
-func (e *Engine) WatchCounts() (connections, paths, total int) { return }
+// Orphans calls fn, in ascending order, with each session that has ephemerals
+// and is not open, which only an imperfect snapshot can hold. A new leader
+// closes them, through the log, so that they are gone on every node (I21).
+func (e *Engine) Orphans(fn func(session int64)) {
+	for _, id := range slices.Sorted(maps.Keys(e.ephemerals)) {
+		_, open := e.sessions[id]
+		// Without extended types a TTL node looks like a session's of server 255: it
+		// is not for this node to delete it.
+		if !open && znode.KindOf(id, true) == znode.Ephemeral {
+			fn(id)
+		}
+	}
+}
 
-// Watches calls fn for every watch, in order of path and watcher.
-func (e *Engine) Watches(fn func(path string, watcher uint64, m watch.Mode)) {}
+// NodeCount is the number of znodes.
+func (e *Engine) NodeCount() int { return e.view.Len() }
 
-// Ephemerals calls fn for the ephemerals of a session, in order of their paths.
-func (e *Engine) Ephemerals(session int64, fn func(path string) bool) error { return nil }
+// SessionCount is the number of open sessions.
+func (e *Engine) SessionCount() int { return len(e.sessions) }
 
-// AllEphemerals calls fn for all ephemerals, in order of session and path.
-func (e *Engine) AllEphemerals(fn func(session int64, path string) bool) error { return nil }
+// EphemeralsCount is the number of ephemeral znodes.
+func (e *Engine) EphemeralsCount() int { return e.ephemeralCount }
+
+// DataSize is the number of bytes in all paths and data.
+func (e *Engine) DataSize() int64 { return e.state.dataSize }
+
+// Digest is the tree digest, 0 if none is kept.
+func (e *Engine) Digest() uint64 {
+	if !e.state.hashed {
+		return 0
+	}
+	return e.state.digest
+}
+
+// DigestMismatches counts the txns after which the tree was not the leader's.
+func (e *Engine) DigestMismatches() uint64 { return e.mismatches }
+
+// WatchCounts returns how many connections watch how many paths, and with how
+// many watches in all.
+func (e *Engine) WatchCounts() (connections, paths, total int) { return e.watches.Counts() }
+
+// Watches calls fn for every watched path and watcher, in order.
+func (e *Engine) Watches(fn func(path string, watcher uint64, m watch.Mode)) { e.watches.Each(fn) }
 
 // DropWatcher forgets what a connection watches.
-func (e *Engine) DropWatcher(watcher uint64) {}
+func (e *Engine) DropWatcher(watcher uint64) { e.watches.Drop(watcher) }
 
-// Lead makes the engine prepare txns: the next one has zxid last+1. All that is
-// committed has been applied.
-func (e *Engine) Lead(last int64) {}
-
-// StopLeading forgets what was prepared and is not applied.
-func (e *Engine) StopLeading() {}
-
-// Outstanding is the number of txns prepared and not yet applied.
-func (e *Engine) Outstanding() int { return 0 }
-
-// SetOwner makes from the server that speaks for a session, if the session is
-// open and not about to be closed. It is the leader's.
-func (e *Engine) SetOwner(session int64, from consensus.ServerID) bool { return false }
-
-// Check says what can be said of a write before it is forwarded, prepared or
-// logged: whether it decodes and is one that a client may ask for.
-func (e *Engine) Check(op int32, body []byte) zkerr.Code { return zkerr.Unimplemented }
-
-// Prepare makes the next txn.
-func (e *Engine) Prepare(nowMS int64, from consensus.ServerID, r *consensus.Request) consensus.Txn {
-	return consensus.Txn{}
+// Ephemerals calls fn for the ephemerals of a session, in order of their paths,
+// until it returns false. The path is valid during the call.
+func (e *Engine) Ephemerals(session int64, fn func(path string) bool) error {
+	if e.ephemerals[session] == 0 {
+		return nil
+	}
+	return e.view.TableScan(tableEphemerals, sessionKey(session), func(key string, _ []byte) bool {
+		_, path := splitEphemeral(key)
+		return fn(path)
+	})
 }
 
-// Apply changes the state by committed txns.
-func (e *Engine) Apply(txns []consensus.Txn, s Sink) error { return nil }
-
-// Read answers a request that changes nothing but watches: it appends the reply
-// record to dst. Without zkerr.OK dst comes back as it was.
-func (e *Engine) Read(dst []byte, r *ReadRequest, s Sink) ([]byte, zkerr.Code) {
-	return dst, zkerr.Unimplemented
+// AllEphemerals calls fn for all ephemerals, those of a session together and in
+// order of their paths, until it returns false. The path is valid during the
+// call.
+func (e *Engine) AllEphemerals(fn func(session int64, path string) bool) error {
+	return e.view.TableScan(tableEphemerals, "", func(key string, _ []byte) bool {
+		return fn(splitEphemeral(key))
+	})
 }
 
-// Authenticate checks credentials under a scheme and returns the identities that
-// the connection gains: zkerr.AuthFailed if there are none to be had.
-func (e *Engine) Authenticate(scheme string, data []byte, addr string) ([]consensus.Identity, zkerr.Code) {
-	return nil, zkerr.AuthFailed
+// Expirable calls fn for the containers and TTL nodes whose time is up: they
+// have no children, and a container once had some, or was never used for
+// neverUsedMS, if that is not 0; a TTL node was not set for its time to live. The
+// path is valid during the call.
+func (e *Engine) Expirable(nowMS, neverUsedMS int64, fn func(path string) bool) error {
+	var failed error
+	err := e.view.TableScan(tableTTL, "", func(path string, _ []byte) bool {
+		rec, ok, err := e.view.Get(path)
+		if err != nil {
+			failed = err
+			return false
+		}
+		h := znode.Head(rec.Head)
+		if !ok || h.NumChildren() > 0 {
+			return true
+		}
+		idle := nowMS - h.Mtime()
+		switch znode.KindOf(h.Owner(), e.opts.ExtendedTypes) {
+		case znode.Container:
+			if h.Creates() == 0 && (neverUsedMS <= 0 || idle <= neverUsedMS) {
+				return true
+			}
+		case znode.TTL:
+			if idle <= znode.TTLOf(h.Owner()) {
+				return true
+			}
+		default:
+			return true
+		}
+		return fn(path)
+	})
+	if failed != nil {
+		return failed
+	}
+	return err
 }

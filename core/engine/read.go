@@ -1,0 +1,346 @@
+package engine
+
+import (
+	"encoding/binary"
+	"math"
+	"strings"
+
+	"github.com/zkcore/zkcore/core/jute"
+	"github.com/zkcore/zkcore/core/proto"
+	"github.com/zkcore/zkcore/core/watch"
+	"github.com/zkcore/zkcore/core/zkerr"
+	"github.com/zkcore/zkcore/core/znode"
+	"github.com/zkcore/zkcore/plugins/consensus"
+)
+
+// Read answers a request that changes nothing but watches, from the state as of
+// the last Apply: it appends the reply record to dst. With a code that is not OK
+// dst comes back as it was. Events that setWatches owes go to the sink at once,
+// and to the client before the reply.
+func (e *Engine) Read(dst []byte, r *ReadRequest, s Sink) ([]byte, zkerr.Code) {
+	switch op := proto.Op(r.Op); op {
+	case proto.OpExists, proto.OpGetData, proto.OpGetChildren, proto.OpGetChildren2:
+		d := jute.NewDecoder(r.Body)
+		path, watched := proto.DecodeRead(&d)
+		if d.Err() != nil {
+			return dst, zkerr.MarshallingError
+		}
+		return e.readNode(dst, r, op, alias(temporary(path)), watched)
+	case proto.OpGetACL:
+		return e.getACL(dst, r)
+	case proto.OpMultiRead:
+		return e.multiRead(dst, r)
+	case proto.OpSync:
+		var q proto.AnyPathRequest
+		if proto.Unmarshal(r.Body, &q) != nil {
+			return dst, zkerr.MarshallingError
+		}
+		return q.Append(dst), zkerr.OK
+	case proto.OpSetWatches, proto.OpSetWatches2:
+		return dst, e.setWatches(r, s)
+	case proto.OpAddWatch:
+		var q proto.AddWatchRequest
+		if proto.Unmarshal(r.Body, &q) != nil || !q.Mode.Valid() {
+			return dst, zkerr.MarshallingError
+		}
+		mode := watch.Persistent
+		if q.Mode == proto.AddWatchPersistentRecursive {
+			mode = watch.Recursive
+		}
+		e.watches.Add(r.Watcher, alias(q.Path), mode)
+		return jute.AppendInt(dst, 0), zkerr.OK
+	case proto.OpRemoveWatches, proto.OpCheckWatches:
+		var q proto.WatchesRequest
+		if proto.Unmarshal(r.Body, &q) != nil || !q.Type.Valid() {
+			return dst, zkerr.MarshallingError
+		}
+		path, modes := alias(q.Path), modesOf(q.Type)
+		if op == proto.OpCheckWatches {
+			modes &= e.watches.Has(r.Watcher, path)
+		} else {
+			modes = e.watches.Remove(r.Watcher, path, modes)
+		}
+		if modes == 0 {
+			return dst, zkerr.NoWatcher
+		}
+		return dst, zkerr.OK
+	case proto.OpGetEphemerals:
+		return e.getEphemerals(dst, r)
+	case proto.OpGetAllChildrenNum:
+		return e.getAllChildrenNumber(dst, r)
+	case proto.OpWhoAmI:
+		return whoAmI(dst, r.Auth), zkerr.OK
+	}
+	return dst, zkerr.Unimplemented
+}
+
+// alias is the path under which a znode is kept: "" is the root to clients.
+func alias(path string) string {
+	if path == "" {
+		return znode.Root
+	}
+	return path
+}
+
+func modesOf(t proto.WatcherType) watch.Mode {
+	switch t {
+	case proto.WatcherChildren:
+		return watch.Child
+	case proto.WatcherData:
+		return watch.Data
+	case proto.WatcherPersistent:
+		return watch.Persistent
+	case proto.WatcherPersistentRecursive:
+		return watch.Recursive
+	}
+	return watch.Any
+}
+
+// get looks a znode up in the committed state.
+func (e *Engine) get(path string) (h znode.Head, data []byte, ok bool) {
+	rec, ok, err := e.view.Get(path)
+	if err != nil {
+		e.fail(err)
+	}
+	return rec.Head, rec.Data, ok
+}
+
+// readable says whether one of these identities may do what perm is the bit of.
+func (e *Engine) readable(h znode.Head, perm int32, ids []consensus.Identity) bool {
+	key := h.ACL()
+	return key == znode.OpenACL || e.opts.SkipACL || znode.Permits(e.acls.list(key), perm, ids)
+}
+
+// readNode answers the four requests that look at one znode and may watch it.
+// The path may be a temporary.
+func (e *Engine) readNode(dst []byte, r *ReadRequest, op proto.Op, path string, watched bool) ([]byte, zkerr.Code) {
+	if op == proto.OpExists && strings.IndexByte(path, 0) >= 0 {
+		return dst, zkerr.BadArguments
+	}
+	h, data, ok := e.get(path)
+	if ok && !e.readable(h, jute.PermRead, r.Auth) {
+		return dst, zkerr.NoAuth
+	}
+	if watched && (ok || op == proto.OpExists) {
+		mode := watch.Data
+		if op == proto.OpGetChildren || op == proto.OpGetChildren2 {
+			mode = watch.Child
+		}
+		e.watches.Add(r.Watcher, path, mode)
+	}
+	if !ok {
+		return dst, zkerr.NoNode
+	}
+	switch op {
+	case proto.OpGetData:
+		dst = jute.AppendBuffer(dst, data)
+	case proto.OpGetChildren:
+		return e.appendChildren(dst, path), zkerr.OK
+	case proto.OpGetChildren2:
+		dst = e.appendChildren(dst, path)
+	}
+	return append(dst, h.Stat()...), zkerr.OK
+}
+
+func (e *Engine) appendChildren(dst []byte, path string) []byte {
+	at, n := len(dst), uint32(0)
+	dst = jute.AppendCount(dst, 0)
+	err := e.view.Children(path, func(name string) bool {
+		dst = jute.AppendString(dst, name)
+		n++
+		return true
+	})
+	if err != nil {
+		e.fail(err)
+	}
+	binary.BigEndian.PutUint32(dst[at:], n)
+	return dst
+}
+
+func (e *Engine) getACL(dst []byte, r *ReadRequest) ([]byte, zkerr.Code) {
+	var q proto.PathRequest
+	if proto.Unmarshal(r.Body, &q) != nil {
+		return dst, zkerr.MarshallingError
+	}
+	h, _, ok := e.get(alias(q.Path))
+	switch {
+	case !ok:
+		return dst, zkerr.NoNode
+	case !e.readable(h, jute.PermRead|jute.PermAdmin, r.Auth):
+		return dst, zkerr.NoAuth
+	}
+	list := e.acls.list(h.ACL())
+	if !e.readable(h, jute.PermAdmin, r.Auth) {
+		masked := make([]jute.ACL, len(list))
+		for i := range list {
+			masked[i] = znode.Mask(list[i])
+		}
+		list = masked
+	}
+	dst = jute.AppendACLs(dst, list)
+	return append(dst, h.Stat()...), zkerr.OK
+}
+
+// multiRead answers several reads: one that is refused is no matter to the
+// others. Some bytes can ask for a megabyte many times over, so the reply has a
+// bound of its own.
+func (e *Engine) multiRead(dst []byte, r *ReadRequest) ([]byte, zkerr.Code) {
+	q := proto.MultiRequest{Read: true}
+	if proto.Unmarshal(r.Body, &q) != nil {
+		return dst, zkerr.MarshallingError
+	}
+	limit := e.opts.MaxReplyBytes
+	if limit <= 0 {
+		limit = 64 << 20
+	}
+	from := len(dst)
+	for i := range q.Ops {
+		o := &q.Ops[i]
+		at := len(dst)
+		dst = appendMultiHeader(dst, int32(o.Op), zkerr.OK)
+		out, code := e.readNode(dst, r, o.Op, alias(o.Path), false)
+		if code != zkerr.OK {
+			out = appendMultiError(dst[:at], code)
+		}
+		if dst = out; len(dst)-from > limit {
+			return dst[:from], zkerr.MarshallingError
+		}
+	}
+	return proto.AppendMultiEnd(dst), zkerr.OK
+}
+
+// setWatches sets the watches that a client had on another connection, and tells
+// it of what has changed since the last zxid that it saw. Of a znode that it may
+// not read it is told nothing, as it would not have been then.
+func (e *Engine) setWatches(r *ReadRequest, s Sink) zkerr.Code {
+	var q proto.SetWatches2Request
+	d := jute.NewDecoder(r.Body)
+	if proto.Op(r.Op) == proto.OpSetWatches2 {
+		q.Decode(&d)
+	} else {
+		q.SetWatchesRequest.Decode(&d)
+	}
+	if d.Err() != nil {
+		return zkerr.MarshallingError
+	}
+	tell := func(typ proto.EventType, path string, h znode.Head) {
+		if h == nil || e.readable(h, jute.PermRead, r.Auth) {
+			s.Event(r.Watcher, -1, int32(typ), path)
+		}
+	}
+	for _, path := range q.Data {
+		path = alias(path)
+		switch h, _, ok := e.get(path); {
+		case !ok:
+			tell(proto.EventNodeDeleted, path, nil)
+		case h.Mzxid() > q.RelativeZxid:
+			tell(proto.EventNodeDataChanged, path, h)
+		default:
+			e.watches.Add(r.Watcher, path, watch.Data)
+		}
+	}
+	for _, path := range q.Exist {
+		path = alias(path)
+		if h, _, ok := e.get(path); ok {
+			tell(proto.EventNodeCreated, path, h)
+		} else {
+			e.watches.Add(r.Watcher, path, watch.Data)
+		}
+	}
+	for _, path := range q.Child {
+		path = alias(path)
+		switch h, _, ok := e.get(path); {
+		case !ok:
+			tell(proto.EventNodeDeleted, path, nil)
+		case h.Pzxid() > q.RelativeZxid:
+			tell(proto.EventNodeChildrenChanged, path, h)
+		default:
+			e.watches.Add(r.Watcher, path, watch.Child)
+		}
+	}
+	for _, path := range q.Persistent {
+		e.watches.Add(r.Watcher, alias(path), watch.Persistent)
+	}
+	for _, path := range q.PersistentRecursive {
+		e.watches.Add(r.Watcher, alias(path), watch.Recursive)
+	}
+	return zkerr.OK
+}
+
+func (e *Engine) getEphemerals(dst []byte, r *ReadRequest) ([]byte, zkerr.Code) {
+	var q proto.AnyPathRequest
+	if proto.Unmarshal(r.Body, &q) != nil {
+		return dst, zkerr.MarshallingError
+	}
+	prefix := q.Path
+	if t := strings.TrimSpace(prefix); t == "" || t == znode.Root {
+		prefix = ""
+	}
+	at, n := len(dst), uint32(0)
+	dst = jute.AppendCount(dst, 0)
+	err := e.Ephemerals(r.Session, func(path string) bool {
+		if strings.HasPrefix(path, prefix) {
+			dst = jute.AppendString(dst, path)
+			n++
+		}
+		return true
+	})
+	if err != nil {
+		e.fail(err)
+	}
+	binary.BigEndian.PutUint32(dst[at:], n)
+	return dst, zkerr.OK
+}
+
+func (e *Engine) getAllChildrenNumber(dst []byte, r *ReadRequest) ([]byte, zkerr.Code) {
+	var q proto.PathRequest
+	if proto.Unmarshal(r.Body, &q) != nil {
+		return dst, zkerr.MarshallingError
+	}
+	path := alias(q.Path)
+	h, _, ok := e.get(path)
+	switch {
+	case !ok:
+		return dst, zkerr.NoNode
+	case !e.readable(h, jute.PermRead, r.Auth):
+		return dst, zkerr.NoAuth
+	case path == znode.Root:
+		return jute.AppendInt(dst, int32(e.view.Len()-1)), zkerr.OK
+	}
+	n := 0
+	todo := [][]byte{[]byte(path)}
+	for len(todo) > 0 {
+		parent := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		err := e.view.Children(string(parent), func(name string) bool {
+			n++
+			child := make([]byte, 0, len(parent)+1+len(name))
+			child = append(append(append(child, parent...), '/'), name...)
+			if h, _, ok := e.get(temporary(child)); ok && h.NumChildren() > 0 {
+				todo = append(todo, child)
+			}
+			return true
+		})
+		if err != nil {
+			e.fail(err)
+		}
+	}
+	return jute.AppendInt(dst, int32(min(n, math.MaxInt32))), zkerr.OK
+}
+
+// whoAmI names the users behind a connection's identities.
+func whoAmI(dst []byte, ids []consensus.Identity) []byte {
+	dst = jute.AppendCount(dst, len(ids))
+	for _, id := range ids {
+		dst = jute.AppendString(dst, id.Scheme)
+		user := id.ID
+		switch id.Scheme {
+		case znode.SchemeDigest:
+			user, _, _ = strings.Cut(user, ":")
+		case znode.SchemeSuper:
+			user = ""
+		}
+		dst = jute.AppendString(dst, user)
+	}
+	return dst
+}
