@@ -49,6 +49,10 @@ type Conn struct {
 	why     error // reason for the log; nil: no line
 }
 
+// ErrQuiet is what Client.Frames returns to end a connection without a word to
+// anybody.
+var ErrQuiet = errors.New("conn: closed")
+
 func newConn(s *Server, nc net.Conn) *Conn {
 	c := &Conn{ID: s.next.Add(1), srv: s, nc: nc, since: time.Now()}
 	c.cond.L = &c.mu
@@ -81,6 +85,28 @@ func (c *Conn) Lock() { c.mu.Lock() }
 
 // Unlock unlocks the connection.
 func (c *Conn) Unlock() { c.mu.Unlock() }
+
+// TryLock locks the connection if that needs no waiting.
+func (c *Conn) TryLock() bool { return c.mu.TryLock() }
+
+// Stalled says that frames have come which the client does not take now. The
+// connection is locked.
+func (c *Conn) Stalled() bool { return c.waiting > 0 }
+
+// Writing says that the socket takes less than there is to be sent. The
+// connection is locked.
+func (c *Conn) Writing() bool { return c.writing }
+
+// WaitSent waits until so little is left to be sent that more may be made.
+func (c *Conn) WaitSent() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !c.closed && c.queued() > highWater {
+		c.waiting++
+		c.cond.Wait()
+		c.waiting--
+	}
+}
 
 // Wake makes the connection ask its client again whether it is Blocked. The
 // connection is locked.
@@ -138,6 +164,9 @@ func (c *Conn) Gone() bool { return c.closed || c.closing }
 func (c *Conn) serve() {
 	defer c.srv.wg.Done()
 	c.client = c.srv.cfg.Accept(c)
+	if !c.srv.enter(c) {
+		c.Close(nil)
+	}
 	c.nc.SetReadDeadline(c.since.Add(c.srv.cfg.Greeting))
 	err := c.greet()
 	for err == nil {
@@ -167,7 +196,7 @@ func (c *Conn) finish(err error) {
 	c.mu.Lock()
 	if !c.closed {
 		switch {
-		case errors.Is(err, io.EOF), errors.Is(err, errAnswered), c.closing:
+		case errors.Is(err, io.EOF), errors.Is(err, errAnswered), errors.Is(err, ErrQuiet), c.closing:
 			err = nil
 		case errors.Is(err, os.ErrDeadlineExceeded) && !c.greeted:
 			c.srv.add("sessionless_connections_expired", 1)

@@ -212,7 +212,6 @@ func (s *Server) Add(nc net.Conn, count *int) {
 	s.mu.Lock()
 	why := s.refuse(c)
 	if why == "" {
-		s.conns[c.ID] = c
 		s.perIP[c.ip]++
 		if count != nil {
 			*count++
@@ -244,12 +243,18 @@ func (s *Server) refuse(c *Conn) string {
 	return ""
 }
 
+// enter makes a connection known, now that it has a client. False: the server is
+// closed.
+func (s *Server) enter(c *Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns[c.ID] = c
+	return !s.closed
+}
+
 func (s *Server) remove(c *Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.conns[c.ID] != c {
-		return
-	}
 	delete(s.conns, c.ID)
 	if s.perIP[c.ip]--; s.perIP[c.ip] <= 0 {
 		delete(s.perIP, c.ip)

@@ -1,0 +1,152 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/zkcore/zkcore/core/vfs"
+	"github.com/zkcore/zkcore/plugins/consensus"
+	"github.com/zkcore/zkcore/plugins/storage"
+)
+
+// Config is what a node is started with. The names in the comments are the keys
+// of zoo.cfg.
+type Config struct {
+	// ServerID is myid; 1 standalone. It is the high byte of session ids.
+	ServerID int64
+	// DataDir (dataDir) holds snapshots, LogDir (dataLogDir) logs, both without
+	// version-2.
+	DataDir, LogDir string
+	// ClientAddrs are the client ports, host:port each. There may be none.
+	ClientAddrs []string
+
+	TickMS                                   int64 // tickTime; 0: 3000
+	MinSessionTimeoutMS, MaxSessionTimeoutMS int32 // 0 or less: 2 and 20 ticks
+	MaxClientCnxns                           int   // from one address; 0: no limit
+	MaxCnxns                                 int   // of one port; 0: no limit
+	ClientKeepAlive                          bool  // clientTcpKeepAlive
+	JuteMaxBuffer                            int   // 0: 1048575
+	// OutstandingLimit is globalOutstandingLimit; 0: 1000. With more than two
+	// voters a node takes its share of it.
+	OutstandingLimit int
+	LargeRequestMax  int64         // largeRequestMaxBytes; 0: 100 MiB
+	Sessionless      time.Duration // nio.sessionlessCnxnTimeout; 0: 10 s
+	// HoldMS (zkcore.election.holdMs) bounds the time for which clients keep their
+	// connections while there is no leader; 0: 30000, negative: not at all.
+	HoldMS int64
+
+	SnapCount       int           // txns between snapshots; 0: 100000
+	SnapSizeLimitKB int64         // snapSizeLimitInKb; 0: 4194304, negative: no limit
+	PurgeInterval   time.Duration // autopurge.purgeInterval; 0: never
+	SnapRetain      int           // autopurge.snapRetainCount; at least 3
+
+	SuperDigest   string // DigestAuthenticationProvider.superDigest
+	NoDigestAuth  bool   // DigestAuthenticationProvider.enabled=false
+	SkipACL       bool   // skipACL=yes
+	ExtendedTypes bool   // extendedTypesEnabled
+	NoDigest      bool   // digest.enabled=false
+	// SessionSecret makes session passwords: nobody who does not know it can take
+	// a session over. Without one they are Apache's, which servers of a mixed
+	// ensemble need, and which anybody can compute from the session's id.
+	SessionSecret []byte
+
+	// Consensus is what the member is opened with. What a node fills in itself is
+	// left out: ID, DataDir, LogDir, Tick, Log, Metrics, Fail.
+	Consensus     consensus.Config
+	OpenConsensus consensus.Open
+	// Storage is what the store is opened with.
+	Storage     storage.Config
+	OpenStorage storage.Open
+
+	// FourLetter answers a four-letter word on nc; false: there is no such word.
+	FourLetter func(n *Node, word string, nc net.Conn) bool
+
+	FS      vfs.FS // nil: the real one
+	Log     *slog.Logger
+	Metrics consensus.Metrics
+	// Fail ends the process: after it nothing is known to be true any more. It
+	// does not return. code is Apache's exit code.
+	Fail func(code int, err error)
+}
+
+// Exit codes, as Apache has them.
+const (
+	ExitUnexpected = 1  // an error that nothing can be done about
+	ExitSnapshot   = 10 // a snapshot can't be written
+)
+
+type noMetrics struct{}
+
+func (noMetrics) Add(string, int64)                  {}
+func (noMetrics) Observe(string, float64)            {}
+func (noMetrics) ObserveKey(string, string, float64) {}
+
+func (c *Config) defaults() error {
+	if c.OpenConsensus == nil || c.OpenStorage == nil {
+		return errors.New("node: no consensus or no storage module given")
+	}
+	if c.DataDir == "" {
+		return errors.New("dataDir is not set")
+	}
+	if c.LogDir == "" {
+		c.LogDir = c.DataDir
+	}
+	if c.TickMS <= 0 {
+		c.TickMS = 3000
+	}
+	if c.MinSessionTimeoutMS <= 0 {
+		c.MinSessionTimeoutMS = int32(2 * c.TickMS)
+	}
+	if c.MaxSessionTimeoutMS <= 0 {
+		c.MaxSessionTimeoutMS = int32(20 * c.TickMS)
+	}
+	if c.MinSessionTimeoutMS > c.MaxSessionTimeoutMS {
+		return fmt.Errorf("minSessionTimeout (%d) must not be larger than maxSessionTimeout (%d)", c.MinSessionTimeoutMS, c.MaxSessionTimeoutMS)
+	}
+	if c.JuteMaxBuffer <= 0 {
+		c.JuteMaxBuffer = 0xfffff
+	}
+	if c.OutstandingLimit <= 0 {
+		c.OutstandingLimit = 1000
+	}
+	voters := 0
+	for _, s := range c.Consensus.Servers {
+		if !s.Observer {
+			voters++
+		}
+	}
+	if voters > 2 {
+		c.OutstandingLimit = max(c.OutstandingLimit/(voters-1), 1)
+	}
+	if c.HoldMS == 0 {
+		c.HoldMS = 30000
+	}
+	if c.SnapCount == 0 {
+		c.SnapCount = 100000
+	}
+	c.SnapCount = max(c.SnapCount, 2)
+	if c.SnapSizeLimitKB == 0 {
+		c.SnapSizeLimitKB = 4194304
+	}
+	c.SnapRetain = max(c.SnapRetain, 3)
+	if c.FS == nil {
+		c.FS = vfs.OS
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Metrics == nil {
+		c.Metrics = noMetrics{}
+	}
+	if c.Fail == nil {
+		c.Fail = func(code int, err error) { panic(fmt.Sprintf("exit %d: %v", code, err)) }
+	}
+	return nil
+}
+
+func (c *Config) clamp(timeoutMS int32) int32 {
+	return min(max(timeoutMS, c.MinSessionTimeoutMS), c.MaxSessionTimeoutMS)
+}

@@ -1,0 +1,188 @@
+package node
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/zkcore/zkcore/core/conn"
+	"github.com/zkcore/zkcore/core/proto"
+	"github.com/zkcore/zkcore/plugins/consensus"
+)
+
+// greet takes the ConnectRequest: it refuses the client, or begins to open or to
+// reclaim its session. No frame is taken behind it before that is done.
+func (cl *client) greet(b []byte, now int64) error {
+	n := cl.n
+	var r proto.ConnectRequest
+	if err := proto.Unmarshal(b, &r); err != nil {
+		return fmt.Errorf("connect request: %w", err)
+	}
+	n.cfg.Metrics.Add("connection_request_count", 1)
+	cl.stats.received++
+	n.received.Add(1)
+	if !n.serving && !n.holding {
+		return conn.ErrQuiet // the client tries another server
+	}
+	if last := n.engine.LastZxid(); r.LastZxidSeen > last {
+		return fmt.Errorf("the client has seen zxid 0x%x, this server only 0x%x: it must try another", r.LastZxidSeen, last)
+	}
+	cl.c.Established()
+	cl.timeoutMS = n.cfg.clamp(r.TimeoutMS)
+	cl.readOnly = r.HasReadOnly
+
+	e := entry{kind: kCreate, op: int32(proto.OpCreateSession), at: now}
+	if r.SessionID == 0 {
+		e.body = binary.BigEndian.AppendUint32(nil, uint32(cl.timeoutMS))
+		n.clientsMu.Lock()
+		cl.session = n.ids.Next(func(id int64) bool {
+			_, open := n.engine.Session(id)
+			return open || n.sessions[id] != nil
+		})
+		n.sessions[cl.session] = cl
+		n.clientsMu.Unlock()
+	} else {
+		n.cfg.Metrics.Add("connection_revalidate_count", 1)
+		// The password comes first: with a wrong one nobody's connection is touched.
+		if !n.isPassword(r.SessionID, r.Passwd) {
+			n.conns.Warn("client refused", "client", cl.c.RemoteAddr(), "why", fmt.Sprintf("wrong password for session 0x%x", r.SessionID))
+			e = entry{kind: kReclaim, done: true, at: now}
+			cl.c.SetOut(cl.answer(cl.c.Out(), &e))
+			return nil
+		}
+		e.kind = kReclaim
+		cl.session = r.SessionID
+		n.clientsMu.Lock()
+		cl.evicts = n.sessions[cl.session]
+		n.sessions[cl.session] = cl
+		n.clientsMu.Unlock()
+	}
+	cl.state = sConnecting
+	cl.fifo.push(&e)
+	n.outstanding.Add(1)
+	return nil
+}
+
+// answerReclaim ends the greeting of a client that came with a session.
+func (cl *client) answerReclaim(out []byte, alive bool) []byte {
+	if !alive {
+		return cl.appendConnect(out, &proto.ConnectResponse{Passwd: make([]byte, 16)})
+	}
+	return cl.welcome(out)
+}
+
+// welcome ends the greeting: from now on requests are taken.
+func (cl *client) welcome(out []byte) []byte {
+	p := cl.n.password(cl.session)
+	cl.state = sOpen
+	cl.opened.Store(true)
+	return cl.appendConnect(out, &proto.ConnectResponse{TimeoutMS: cl.timeoutMS, SessionID: cl.session, Passwd: p[:]})
+}
+
+func (cl *client) appendConnect(out []byte, r *proto.ConnectResponse) []byte {
+	r.HasReadOnly = cl.readOnly
+	at := len(out)
+	out = r.Append(append(out, 0, 0, 0, 0))
+	binary.BigEndian.PutUint32(out[at:], uint32(len(out)-at-4))
+	return out
+}
+
+// password is what a client shows to come back to a session.
+func (n *Node) password(session int64) [16]byte {
+	if len(n.cfg.SessionSecret) == 0 {
+		return proto.SessionPassword(session)
+	}
+	m := hmac.New(sha256.New, n.cfg.SessionSecret)
+	m.Write(binary.BigEndian.AppendUint64(nil, uint64(session)))
+	return [16]byte(m.Sum(nil))
+}
+
+func (n *Node) isPassword(session int64, given []byte) bool {
+	want := n.password(session)
+	return session != 0 && subtle.ConstantTimeCompare(want[:], given) == 1
+}
+
+// A reclaim is a client that waits for its session.
+type reclaim struct {
+	cl   *client
+	zxid int64 // on a leader: what must have been applied before
+}
+
+// orderReclaim asks whether a session is alive, behind all writes that were
+// queued before: what its client asked for on another connection is applied here
+// before the client is answered, and so not taken for what it asks for on this
+// one.
+func (n *Node) orderReclaim(term uint64, it *item) error {
+	n.mu.RLock()
+	if n.role.Term != term || !n.serving {
+		n.mu.RUnlock()
+		return consensus.ErrNotNow
+	}
+	if n.role.State != consensus.Leading {
+		n.clientsMu.Lock()
+		n.reclaims[it.req.Session] = append(n.reclaims[it.req.Session], it.cl)
+		n.clientsMu.Unlock()
+		n.mu.RUnlock()
+		n.cfg.Metrics.Add("revalidate_count", 1)
+		return n.member.Revalidate(term, consensus.Touch{Session: it.req.Session, TimeoutMS: it.timeout})
+	}
+	n.prepMu.Lock()
+	alive := n.engine.SetOwner(it.req.Session, it.from)
+	prepared := n.prepared
+	n.prepMu.Unlock()
+	if alive {
+		n.trackMu.Lock()
+		n.tracker.Add(it.req.Session, it.timeout, n.clockMS())
+		n.trackMu.Unlock()
+	}
+	if alive && n.engine.LastZxid() < prepared {
+		n.clientsMu.Lock()
+		n.later = append(n.later, reclaim{it.cl, prepared})
+		n.clientsMu.Unlock()
+		n.mu.RUnlock()
+		return nil
+	}
+	n.mu.RUnlock()
+	n.reclaimed(it.cl, alive)
+	return nil
+}
+
+// Revalidated is the leader's word on a session.
+func (n *Node) Revalidated(session int64, alive bool) {
+	n.clientsMu.Lock()
+	waiting := n.reclaims[session]
+	if len(waiting) == 0 {
+		n.clientsMu.Unlock()
+		return
+	}
+	cl := waiting[0]
+	if n.reclaims[session] = waiting[1:]; len(waiting) == 1 {
+		delete(n.reclaims, session)
+	}
+	n.clientsMu.Unlock()
+	n.reclaimed(cl, alive)
+}
+
+func (n *Node) reclaimed(cl *client, alive bool) {
+	n.mu.RLock()
+	cl.c.Lock()
+	if cl.fifo.n > 0 && cl.fifo.head().kind == kReclaim {
+		e := cl.fifo.head()
+		e.done, e.ok = true, alive
+		cl.run()
+		cl.c.Wake()
+	}
+	session := cl.session
+	cl.c.Unlock()
+	if !alive {
+		n.clientsMu.Lock()
+		if n.sessions[session] == cl {
+			delete(n.sessions, session)
+		}
+		n.clientsMu.Unlock()
+	}
+	n.mu.RUnlock()
+	cl.c.Flush()
+}

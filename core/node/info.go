@@ -1,0 +1,251 @@
+package node
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/zkcore/zkcore/core/conn"
+	"github.com/zkcore/zkcore/core/watch"
+	"github.com/zkcore/zkcore/plugins/consensus"
+)
+
+// Info is a picture of a node for an operator's eyes.
+type Info struct {
+	// Serving is whether there is a leader that the node is, or follows. Without
+	// one only Role, Uptime, Connections, Received and Sent mean anything.
+	Serving bool
+	Role    consensus.Role
+	Status  consensus.Status // the member's
+	Uptime  time.Duration
+
+	Zxid             int64
+	Znodes           int // without Apache's second root
+	Ephemerals       int
+	DataSize         int64
+	Sessions         int
+	Digest           uint64
+	DigestMismatches uint64
+	Watchers         int // connections that watch something
+	WatchedPaths     int
+	Watches          int
+
+	Connections          int
+	Outstanding          int64
+	Received, Sent       int64
+	Reads, Updates, All  Latency
+	AuthFailed           int64
+	LastSnapshot         consensus.Zxid // meaningless if SnapshotAt is zero
+	SnapshotAt           time.Time
+	SnapDir, LogDir      string // with version-2
+	MinTimeout, MaxTimeo int32  // session timeouts in ms
+}
+
+// State is what the node is, in Apache's words; "" if it does not serve.
+func (i *Info) State() string {
+	switch {
+	case !i.Serving:
+		return ""
+	case i.Role.Standalone:
+		return "standalone"
+	}
+	switch i.Role.State {
+	case consensus.Leading:
+		return "leader"
+	case consensus.Observing:
+		return "observer"
+	}
+	return "follower"
+}
+
+// Latency sums up how long requests took.
+type Latency struct {
+	Count    int64
+	Sum      time.Duration
+	Min, Max time.Duration
+}
+
+// AvgMS is the mean in milliseconds.
+func (l Latency) AvgMS() float64 {
+	if l.Count == 0 {
+		return 0
+	}
+	return float64(l.Sum) / float64(l.Count) / 1e6
+}
+
+func (l *latency) read() Latency {
+	return Latency{
+		Count: l.count.Load(), Sum: time.Duration(l.sum.Load()),
+		Min: time.Duration(max(l.minPlus1.Load()-1, 0)), Max: time.Duration(l.max.Load()),
+	}
+}
+
+func (l Latency) plus(o Latency) Latency {
+	switch {
+	case l.Count == 0:
+		return o
+	case o.Count == 0:
+		return l
+	}
+	return Latency{Count: l.Count + o.Count, Sum: l.Sum + o.Sum, Min: min(l.Min, o.Min), Max: max(l.Max, o.Max)}
+}
+
+// Serving says whether there is a leader that the node is, or follows.
+func (n *Node) Serving() bool {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.serving
+}
+
+// Info takes the picture.
+func (n *Node) Info() Info {
+	i := Info{
+		Status: n.member.Status(), Uptime: time.Since(n.start),
+		Connections: n.conns.Len(), Outstanding: n.outstanding.Load(), Received: n.received.Load(), Sent: n.sent.Load(),
+		Reads: n.reads.read(), Updates: n.updates.read(), AuthFailed: n.authFailed.Load(),
+		SnapDir: n.snaps.dirs.Snap, LogDir: n.snaps.dirs.Log,
+		MinTimeout: n.cfg.MinSessionTimeoutMS, MaxTimeo: n.cfg.MaxSessionTimeoutMS,
+	}
+	i.All = i.Reads.plus(i.Updates)
+	n.snaps.busyMu.Lock()
+	i.LastSnapshot, i.SnapshotAt = n.snaps.last.Zxid, n.snaps.lastAt
+	n.snaps.busyMu.Unlock()
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	i.Serving, i.Role = n.serving, n.role
+	if n.loading {
+		return i
+	}
+	i.Zxid, i.Znodes, i.Ephemerals, i.DataSize = n.engine.LastZxid(), n.engine.NodeCount(), n.engine.EphemeralsCount(), n.engine.DataSize()
+	i.Sessions, i.Digest, i.DigestMismatches = n.engine.SessionCount(), n.engine.Digest(), n.engine.DigestMismatches()
+	n.watchMu.Lock()
+	i.Watchers, i.WatchedPaths, i.Watches = n.engine.WatchCounts()
+	n.watchMu.Unlock()
+	return i
+}
+
+// ResetStats is srst: latencies and packet counts begin anew.
+func (n *Node) ResetStats() {
+	n.reads.reset()
+	n.updates.reset()
+	n.received.Store(0)
+	n.sent.Store(0)
+}
+
+// ConnInfo is a connection as cons shows it.
+type ConnInfo struct {
+	RemoteAddr     string
+	Writing        bool // replies wait for the socket
+	Queued         int  // requests not answered
+	Received, Sent int64
+	Established    time.Time
+
+	// What follows is there with a session only.
+	Session           int64
+	TimeoutMS         int32
+	LastOp            string
+	LastCxid          int32 // -1: none
+	LastZxid          int64
+	LastResponse      time.Duration // on the node's monotonic clock
+	LastLatency       time.Duration
+	MinLat, MaxLat    time.Duration
+	Count             int64
+	SumLat            time.Duration
+	HeardAgo, ExpireI time.Duration // since the client was heard from; until the connection is closed
+}
+
+// Connections are all open connections, oldest first.
+func (n *Node) Connections() []ConnInfo {
+	var conns []*conn.Conn
+	n.conns.Each(func(c *conn.Conn) { conns = append(conns, c) })
+	slices.SortFunc(conns, func(a, b *conn.Conn) int { return cmp.Compare(a.ID, b.ID) })
+	now := n.clock()
+	infos := make([]ConnInfo, 0, len(conns))
+	for _, c := range conns {
+		i := ConnInfo{RemoteAddr: c.RemoteAddr(), Established: c.Since(), LastCxid: -1, LastOp: "NA"}
+		if cl, ok := c.Client().(*client); ok {
+			c.Lock()
+			st := cl.stats
+			i.Writing, i.Queued, i.Received, i.Sent = c.Writing(), cl.fifo.n, st.received, st.sent
+			if cl.opened.Load() {
+				i.Session, i.TimeoutMS = cl.session, cl.timeoutMS
+				if st.lastOp != 0 {
+					i.LastOp = opName(st.lastOp)
+				}
+				if st.hasCxid {
+					i.LastCxid = st.lastCxid
+				}
+				i.LastZxid, i.LastResponse, i.LastLatency = st.lastZxid, time.Duration(st.lastAt), time.Duration(st.last)
+				i.MinLat, i.MaxLat = time.Duration(max(st.minPlus1-1, 0)), time.Duration(st.max)
+				i.Count, i.SumLat = st.count, time.Duration(st.sum)
+				i.HeardAgo = time.Duration(now - cl.heard.Load())
+				i.ExpireI = time.Duration(cl.timeoutMS)*time.Millisecond - i.HeardAgo
+			}
+			c.Unlock()
+		}
+		infos = append(infos, i)
+	}
+	return infos
+}
+
+// ResetConnectionStats is crst.
+func (n *Node) ResetConnectionStats() {
+	n.conns.Each(func(c *conn.Conn) {
+		if cl, ok := c.Client().(*client); ok {
+			c.Lock()
+			cl.stats.reset()
+			c.Unlock()
+		}
+	})
+}
+
+// A SessionInfo is an open session.
+type SessionInfo struct {
+	ID        int64
+	TimeoutMS int32
+}
+
+// Sessions are all open sessions, in ascending order.
+func (n *Node) Sessions() []SessionInfo {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if n.loading {
+		return nil
+	}
+	var all []SessionInfo
+	n.engine.Sessions(func(id int64, timeoutMS int32) { all = append(all, SessionInfo{id, timeoutMS}) })
+	return all
+}
+
+// Ephemerals calls fn for all ephemerals, in order of session and path, until it
+// returns false. It must not take long: nothing is written meanwhile.
+func (n *Node) Ephemerals(fn func(session int64, path string) bool) error {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if n.loading {
+		return nil
+	}
+	return n.engine.AllEphemerals(fn)
+}
+
+// Watches calls fn for all watches, in order of path and session; a session is 0
+// if its connection has just gone. It must not take long.
+func (n *Node) Watches(fn func(path string, session int64)) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	n.watchMu.Lock()
+	defer n.watchMu.Unlock()
+	n.engine.Watches(func(path string, watcher uint64, _ watch.Mode) {
+		n.clientsMu.Lock()
+		cl := n.clients[watcher]
+		n.clientsMu.Unlock()
+		if cl == nil {
+			fn(path, 0)
+			return
+		}
+		fn(path, cl.session)
+	})
+}
+
+// Config is what the node was started with, its defaults filled in.
+func (n *Node) Config() Config { return n.cfg }

@@ -1,0 +1,251 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/zkcore/zkcore/core/conn"
+	"github.com/zkcore/zkcore/core/engine"
+	"github.com/zkcore/zkcore/core/session"
+	"github.com/zkcore/zkcore/plugins/consensus"
+	"github.com/zkcore/zkcore/plugins/storage"
+)
+
+// A Node is one server. doc.go tells how its parts work together.
+type Node struct {
+	cfg    Config
+	log    *slog.Logger
+	start  time.Time
+	conns  *conn.Server
+	store  storage.Store
+	member consensus.Member
+	addrs  []net.Addr
+
+	mu           sync.RWMutex
+	engine       *engine.Engine
+	role         consensus.Role
+	serving      bool // there is a leader that this node is, or follows
+	served       bool // has there ever been one
+	holding      bool // clients may stay and come although there is none
+	loading      bool // the state is being replaced: the engine has none
+	lookingSince int64
+
+	clientsMu sync.Mutex
+	clients   map[uint64]*client // by connection
+	sessions  map[int64]*client
+	syncs     map[consensus.SyncID]*client
+	reclaims  map[int64][]*client // Revalidates of a learner, in their order
+	later     []reclaim
+	ids       *session.IDs
+
+	watchMu sync.Mutex // watches, while mu is not held alone
+
+	prepMu   sync.Mutex // the engine's Prepare and SetOwner
+	prepared int64      // the last zxid that was given
+
+	trackMu sync.Mutex
+	tracker *session.Table    // a leader's
+	fresh   []consensus.Touch // sessions opened since Touched was called
+
+	queue queue
+	sink  sink // Deliver's
+	snaps snapshots
+
+	lastTick int64 // ns; this and stuck belong to tick
+	stuck    bool
+	// waitingSince is when txns began to wait, or were last delivered; 0: none
+	// wait.
+	waitingSince atomic.Int64
+
+	outstanding atomic.Int64 // requests in all fifos
+	barriers    atomic.Int64 // writes in them that have barrier set
+	lastSync    atomic.Uint64
+	received    atomic.Int64
+	sent        atomic.Int64
+	authFailed  atomic.Int64
+	reads       latency
+	updates     latency
+
+	failed  atomic.Bool
+	closing chan struct{}
+	wg      sync.WaitGroup
+}
+
+// Start opens the store, recovers the state, joins the ensemble and opens the
+// client ports. Clients are served as soon as there is a leader. ctx ends the
+// starting, not the node.
+func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
+	if err := cfg.defaults(); err != nil {
+		return nil, err
+	}
+	n := &Node{
+		cfg: cfg, log: cfg.Log, start: time.Now(),
+		clients: map[uint64]*client{}, sessions: map[int64]*client{},
+		syncs: map[consensus.SyncID]*client{}, reclaims: map[int64][]*client{},
+		ids:     session.NewIDs(cfg.ServerID, time.Now().UnixMilli()),
+		tracker: session.New(cfg.TickMS),
+		queue:   queue{wake: make(chan struct{}, 1), closed: make(chan struct{})},
+		closing: make(chan struct{}),
+	}
+	n.sink.n = n
+	n.conns = conn.NewServer(conn.Config{
+		MaxPerIP: cfg.MaxClientCnxns, Max: cfg.MaxCnxns, MaxFrame: cfg.JuteMaxBuffer, Greeting: cfg.Sessionless,
+		MaxLarge: cfg.LargeRequestMax, KeepAlive: cfg.ClientKeepAlive,
+		Accept: n.accept, FourLetter: n.fourLetter, Log: cfg.Log, Metrics: cfg.Metrics,
+	})
+	var undo []func()
+	defer func() {
+		if err != nil {
+			for i := len(undo) - 1; i >= 0; i-- {
+				undo[i]()
+			}
+		}
+	}()
+
+	if err := n.openDirs(); err != nil {
+		return nil, err
+	}
+	undo = append(undo, n.unlockDirs)
+
+	sc := cfg.Storage
+	if sc.Dir == "" {
+		sc.Dir = filepath.Join(cfg.DataDir, "store")
+	}
+	if n.store, err = cfg.OpenStorage(sc); err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	undo = append(undo, func() { n.store.Close() })
+	n.engine = engine.New(n.engineOptions())
+	undo = append(undo, n.engine.Close)
+
+	cc := cfg.Consensus
+	cc.ID = consensus.ServerID(cfg.ServerID)
+	cc.DataDir, cc.LogDir = cfg.DataDir, cfg.LogDir
+	cc.Tick = time.Duration(cfg.TickMS) * time.Millisecond
+	cc.Log, cc.Metrics = cfg.Log, cfg.Metrics
+	cc.Fail = n.fail
+	// Calls may come before Open has returned; those of them that need the member
+	// go through the queue, whose goroutine is started behind it.
+	if n.member, err = cfg.OpenConsensus(cc, n); err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { n.member.Close() })
+
+	n.lastTick = n.clock()
+	n.wg.Add(2)
+	go n.drains()
+	go n.ticks()
+	n.startPurging()
+	undo = append(undo, n.stop)
+	for _, addr := range cfg.ClientAddrs {
+		a, err := n.conns.Listen(ctx, addr)
+		if err != nil {
+			return nil, fmt.Errorf("client port: %w", err)
+		}
+		n.addrs = append(n.addrs, a)
+		n.log.Info("client port open", "addr", a)
+	}
+	return n, nil
+}
+
+// ClientAddrs are the addresses of the client ports, in the order of the
+// configuration.
+func (n *Node) ClientAddrs() []net.Addr { return n.addrs }
+
+// ServeClients serves the clients that l accepts, until the node is closed.
+func (n *Node) ServeClients(l net.Listener) error { return n.conns.Serve(l) }
+
+// Close stops accepting, closes the connections, leaves the ensemble and closes
+// the store. It returns when nothing of the node runs any more.
+func (n *Node) Close() error {
+	n.stop()
+	err := n.member.Close()
+	n.snaps.wg.Wait()
+	n.mu.Lock()
+	n.engine.Close()
+	n.mu.Unlock()
+	if cerr := n.store.Close(); err == nil {
+		err = cerr
+	}
+	n.unlockDirs()
+	return err
+}
+
+// stop ends all that the node itself runs, snapshots apart.
+func (n *Node) stop() {
+	n.conns.Close()
+	close(n.closing)
+	close(n.queue.closed)
+	n.wg.Wait()
+}
+
+// fail ends the process.
+func (n *Node) fail(code int, err error) {
+	n.failed.Store(true)
+	n.log.Error("stopping: the state is not known any more", "err", err, "exit", code)
+	n.cfg.Fail(code, err)
+}
+
+// accept makes the client of a connection.
+func (n *Node) accept(c *conn.Conn) conn.Client {
+	cl := &client{n: n, c: c}
+	cl.auth = []consensus.Identity{{Scheme: "ip", ID: cl.ipString()}}
+	cl.heard.Store(n.clock())
+	n.mu.RLock()
+	n.clientsMu.Lock()
+	n.clients[c.ID] = cl
+	n.clientsMu.Unlock()
+	n.mu.RUnlock()
+	return cl
+}
+
+func (n *Node) fourLetter(word string, nc net.Conn) bool {
+	n.received.Add(1) // the word counts as a packet
+	return n.cfg.FourLetter != nil && n.cfg.FourLetter(n, word, nc)
+}
+
+// clock is monotonic time since the start, in ns.
+func (n *Node) clock() int64   { return int64(time.Since(n.start)) }
+func (n *Node) clockMS() int64 { return n.clock() / 1e6 }
+
+// wallMS is what becomes ctime and mtime: data, by which nothing is decided.
+func (n *Node) wallMS() int64 { return time.Now().UnixMilli() }
+
+func (n *Node) lastZxid() int64 {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.engine.LastZxid()
+}
+
+func (n *Node) outstandingTxns() int {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.engine.Outstanding()
+}
+
+// hex is a session as operators know it.
+func hex(session int64) string { return fmt.Sprintf("0x%x", uint64(session)) }
+
+// ipString is the client's address as ACLs have it: an IPv6 one in Java's full
+// form.
+func (cl *client) ipString() string {
+	ip := cl.c.IP()
+	if !ip.Is6() {
+		return ip.String()
+	}
+	b := ip.As16()
+	s := ""
+	for i := 0; i < 16; i += 2 {
+		if i > 0 {
+			s += ":"
+		}
+		s += fmt.Sprintf("%x", int(b[i])<<8|int(b[i+1]))
+	}
+	return s
+}

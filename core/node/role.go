@@ -1,0 +1,187 @@
+package node
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/zkcore/zkcore/core/proto"
+	"github.com/zkcore/zkcore/plugins/consensus"
+)
+
+// Role says what this node is from now on.
+//
+// Without a leader, clients keep their connections for a while: pings are
+// answered, what else comes waits in the fifos. With a new one all of it is
+// queued again from the beginning: what the ensemble kept of earlier tries has
+// been delivered, and has left the fifos with that; the rest never was.
+func (n *Node) Role(r consensus.Role) {
+	if n.failed.Load() {
+		return
+	}
+	now := n.clock()
+	n.mu.Lock()
+	was := n.role
+	n.role = r
+	n.serving = r.State != consensus.Looking
+	n.queue.reset(r.Term)
+	if was.State == consensus.Leading {
+		n.engine.StopLeading()
+	}
+	clear(n.syncs)
+	clear(n.reclaims)
+	n.later = nil
+	n.waitingSince.Store(0)
+	n.trackMu.Lock()
+	n.tracker.Reset()
+	n.fresh = nil
+	n.trackMu.Unlock()
+
+	switch r.State {
+	case consensus.Looking:
+		n.holding = n.served && n.cfg.HoldMS > 0
+		n.lookingSince = now
+	case consensus.Leading:
+		n.engine.Lead(int64(r.Last))
+		n.prepared = int64(r.Last)
+		n.freshSessions()
+		n.closeOrphans()
+	}
+	var waiting []*client
+	if n.serving {
+		n.served, n.holding = true, false
+		n.engine.Settle()
+		waiting = n.requeue()
+	} else if !n.holding {
+		for _, cl := range n.clients {
+			cl.c.Close(nil)
+		}
+	}
+	n.mu.Unlock()
+
+	n.logRole(r)
+	n.kick()
+	for _, cl := range waiting {
+		cl.c.Lock()
+		cl.startPump()
+		if !cl.Blocked() {
+			cl.c.Wake()
+		}
+		cl.c.Unlock()
+	}
+	if r.State == consensus.Looking && n.holding {
+		n.wg.Add(1)
+		go n.hold(r.Term)
+	}
+}
+
+func (n *Node) logRole(r consensus.Role) {
+	switch r.State {
+	case consensus.Looking:
+		n.log.Info("looking for a leader", "term", r.Term)
+	case consensus.Leading:
+		if r.Standalone {
+			n.log.Info("standalone", "last", r.Last)
+		} else {
+			n.log.Info("leading", "epoch", r.Epoch, "last", r.Last)
+		}
+	default:
+		n.log.Info(r.State.String(), "leader", r.Leader, "epoch", r.Epoch)
+	}
+}
+
+// requeue queues what all clients wait for, those first that came first, and
+// returns the clients. The write lock is held.
+func (n *Node) requeue() []*client {
+	var waiting []*client
+	for _, cl := range n.clients {
+		cl.c.Lock()
+		if cl.fifo.n > 0 {
+			waiting = append(waiting, cl)
+		}
+		cl.c.Unlock()
+	}
+	slices.SortFunc(waiting, func(a, b *client) int { return cmp.Compare(a.c.ID, b.c.ID) })
+	for _, cl := range waiting {
+		cl.c.Lock()
+		cl.next, cl.readsAhead, cl.syncsAhead, cl.scan = cl.fifo.first, 0, 0, 0
+		for no := cl.fifo.first; no != cl.fifo.end(); no++ {
+			e := cl.fifo.at(no)
+			if e.kind == kReclaim {
+				e.done = false
+			}
+			if e.barrier {
+				e.barrier = false
+				n.barriers.Add(-1)
+			}
+		}
+		cl.advance()
+		cl.c.Unlock()
+	}
+	return waiting
+}
+
+// closeOrphans ends the sessions that have ephemerals and are not open: such
+// there can be in an imperfect snapshot only. The write lock is held.
+func (n *Node) closeOrphans() {
+	n.engine.Orphans(func(session int64) {
+		n.log.Warn("ephemerals of a session that is not open", "session", hex(session))
+		n.queue.put(n.closeItem(session))
+	})
+}
+
+// closeItem is the node's own request to close a session.
+func (n *Node) closeItem(session int64) item {
+	return item{kind: kWrite, from: 0, req: consensus.Request{Session: session, Op: int32(proto.OpCloseSession)}}
+}
+
+// hold closes the connections of clients for which the time without a leader is
+// getting long: after half of its timeout a client is better off with another
+// server, where it still comes in time to keep its session.
+func (n *Node) hold(term uint64) {
+	defer n.wg.Done()
+	t := time.NewTicker(holdStep)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+		case <-n.closing:
+			return
+		}
+		n.mu.Lock()
+		if n.role.Term != term || n.serving {
+			n.mu.Unlock()
+			return
+		}
+		passed := n.clock() - n.lookingSince
+		over := passed >= n.cfg.HoldMS*1e6
+		if over {
+			n.holding = false // and nobody new is let in
+		}
+		closed := 0
+		for _, cl := range n.clients {
+			cl.c.Lock()
+			if cl.state != sGreeting && !cl.c.Gone() && (over || passed >= int64(cl.timeoutMS)*1e6/2) {
+				cl.c.CloseLocked(nil)
+				closed++
+			}
+			cl.c.Unlock()
+		}
+		n.mu.Unlock()
+		if closed > 0 {
+			n.log.Info("no leader yet: clients have to try another server", "closed", closed, "after", time.Duration(passed))
+		}
+		if over {
+			return
+		}
+	}
+}
+
+// holdStep is how often hold looks.
+const holdStep = 100 * time.Millisecond
+
+// Receive takes a request of another server's client, on a leader.
+func (n *Node) Receive(from consensus.ServerID, r consensus.Request) {
+	n.queue.put(item{kind: kWrite, from: from, req: r})
+	n.kick()
+}

@@ -1,0 +1,176 @@
+package node
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/zkcore/zkcore/core/conn"
+	"github.com/zkcore/zkcore/plugins/consensus"
+)
+
+// ticks is the goroutine by which time passes: each tick a leader expires
+// sessions, and every node closes the connections of clients that are silent.
+func (n *Node) ticks() {
+	defer n.wg.Done()
+	t := time.NewTicker(time.Duration(n.cfg.TickMS) * time.Millisecond)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			n.tick()
+		case <-n.closing:
+			return
+		}
+	}
+}
+
+func (n *Node) tick() {
+	now := n.clock()
+	tick := n.cfg.TickMS * 1e6
+	late := now-n.lastTick > 2*tick
+	n.lastTick = now
+
+	n.mu.RLock()
+	leading, term := n.serving && n.role.State == consensus.Leading, n.role.Term
+	n.mu.RUnlock()
+
+	// Silence counts only while this node could have heard. After a pause of its
+	// own, or while its log stands still, everybody gets a whole timeout.
+	since := n.waitingSince.Load()
+	stuck := since != 0 && now-since > tick
+	switch {
+	case late:
+		n.log.Warn("this process was paused: sessions get a fresh timeout", "for", time.Duration(now-tick))
+	case !stuck && n.stuck:
+		n.log.Warn("the log stood still: sessions get a fresh timeout")
+	}
+	again := late || !stuck && n.stuck
+	n.stuck = stuck
+
+	n.sweep(now, leading, again)
+	if !leading || stuck {
+		return
+	}
+	if again {
+		n.mu.RLock()
+		n.freshSessions()
+		n.mu.RUnlock()
+		return
+	}
+	n.expire(term, now/1e6)
+}
+
+// sweep looks at every connection: who was heard from keeps his session, who is
+// silent loses his connection.
+func (n *Node) sweep(now int64, leading, again bool) {
+	n.trackMu.Lock()
+	defer n.trackMu.Unlock()
+	n.conns.Each(func(c *conn.Conn) {
+		cl, ok := c.Client().(*client)
+		if !ok || !cl.opened.Load() {
+			return
+		}
+		if c.TryLock() { // else it is busy, which is not silent
+			if again || c.Stalled() && cl.Blocked() {
+				cl.heard.Store(now) // it is this node that does not listen
+			}
+			if cl.fifo.n == 0 && now-cl.heard.Load() > n.cfg.TickMS*1e6 {
+				cl.fifo.shrink()
+			}
+			c.Unlock()
+		}
+		heard := cl.heard.Load()
+		if leading && cl.told.Swap(heard) != heard {
+			n.tracker.Touch(cl.session, cl.timeoutMS, heard/1e6)
+		}
+		if now-heard > int64(cl.timeoutMS)*1e6 {
+			// From another goroutine: the server is locked.
+			go c.Close(fmt.Errorf("nothing was heard for the session's timeout of %d ms", cl.timeoutMS))
+		}
+	})
+}
+
+// freshSessions gives every open session a whole timeout. A lock of the node is
+// held.
+func (n *Node) freshSessions() {
+	now := n.clockMS()
+	n.trackMu.Lock()
+	defer n.trackMu.Unlock()
+	n.engine.Sessions(func(id int64, timeoutMS int32) { n.tracker.Add(id, timeoutMS, now) })
+}
+
+// expire asks, as a leader, for the end of the sessions whose time is over.
+func (n *Node) expire(term uint64, nowMS int64) {
+	n.trackMu.Lock()
+	dead := n.tracker.Expire(nowMS)
+	n.trackMu.Unlock()
+	if len(dead) == 0 {
+		return
+	}
+	n.mu.RLock()
+	if n.role.Term == term && n.serving {
+		for i, id := range dead {
+			timeout, _ := n.engine.Session(id)
+			if i < maxExpiryLines {
+				n.log.Info("session expired", "session", hex(id), "timeoutMS", timeout)
+			}
+			n.queue.put(n.closeItem(id))
+		}
+	}
+	n.mu.RUnlock()
+	if len(dead) > maxExpiryLines {
+		n.log.Info("more sessions expired", "sessions", len(dead)-maxExpiryLines)
+	}
+	n.cfg.Metrics.Add("stale_sessions_expired", int64(len(dead)))
+	n.kick()
+}
+
+// maxExpiryLines bounds the lines of one tick.
+const maxExpiryLines = 20
+
+// Touch tells a leader of sessions that a learner heard from.
+func (n *Node) Touch(_ consensus.ServerID, ts []consensus.Touch) {
+	now := n.clockMS()
+	n.trackMu.Lock()
+	defer n.trackMu.Unlock()
+	for _, t := range ts {
+		n.tracker.Touch(t.Session, t.TimeoutMS, now)
+	}
+}
+
+// Revalidate asks a leader for a session that another server's client has come
+// back to.
+func (n *Node) Revalidate(from consensus.ServerID, t consensus.Touch) bool {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if !n.serving || n.role.State != consensus.Leading {
+		return false
+	}
+	n.prepMu.Lock()
+	alive := n.engine.SetOwner(t.Session, from)
+	n.prepMu.Unlock()
+	if alive {
+		n.trackMu.Lock()
+		n.tracker.Add(t.Session, t.TimeoutMS, n.clockMS())
+		n.trackMu.Unlock()
+	}
+	return alive
+}
+
+// Touched returns, on a learner, the sessions heard from since the last call.
+func (n *Node) Touched() []consensus.Touch {
+	n.trackMu.Lock()
+	ts := n.fresh
+	n.fresh = nil
+	n.trackMu.Unlock()
+	n.conns.Each(func(c *conn.Conn) {
+		cl, ok := c.Client().(*client)
+		if !ok || !cl.opened.Load() {
+			return
+		}
+		if heard := cl.heard.Load(); cl.told.Swap(heard) != heard {
+			ts = append(ts, consensus.Touch{Session: cl.session, TimeoutMS: cl.timeoutMS})
+		}
+	})
+	return ts
+}
