@@ -268,6 +268,13 @@ func (l *Log) finish() error {
 	if synced < end {
 		err = f.Sync()
 	}
+	if err == nil {
+		// Now the mark can vouch for all of the file.
+		_, err = f.WriteAt(appendMark(nil, l.segs[len(l.segs)-1].zxid, end, end), end)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
@@ -388,34 +395,19 @@ func (l *Log) Close() error {
 	l.growMu.Lock()
 	defer l.growMu.Unlock()
 	l.mu.Lock()
-	err, f, end := l.err, l.f, l.end
-	l.err = ErrClosed
+	err, f := l.err, l.f
 	l.mu.Unlock()
-	if errors.Is(err, ErrClosed) {
+	switch {
+	case errors.Is(err, ErrClosed):
 		return nil
-	}
-	if f == nil {
-		return nil
-	}
-	if err != nil {
+	case err != nil && f != nil:
 		f.Close()
-		return err
-	}
-	err = f.Sync()
-	if err == nil {
-		// Now the mark can vouch for all of the file.
-		first := l.segs[len(l.segs)-1].zxid
-		_, err = f.WriteAt(appendMark(nil, first, end, end), end)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
+	case err == nil:
+		err = l.finish()
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.f = nil
+	l.err, l.f = ErrClosed, nil
 	return err
 }
 

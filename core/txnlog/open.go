@@ -164,8 +164,12 @@ func (l *Log) judge(s *segReader, final bool) (cut rest, err error) {
 			return cut, s.damage()
 		}
 	}
-	if s.end == endHeader && !final {
+	if !final && s.end == endHeader {
 		return cut, s.damage()
+	}
+	if !final && s.marked {
+		// A file of ours gets its last mark, synced, before the next is begun.
+		return cut, &Damage{s.name, s.off, l.why(s, "in a file that was finished")}
 	}
 	cut, err = s.lookBehind(l.last)
 	if err != nil {
@@ -221,12 +225,14 @@ func (l *Log) mend(f vfs.File, s *segReader, i int, cut rest, rec *Recovery) err
 		l.segs = l.segs[:i]
 		return l.remove(s.name, rec)
 	}
-	from := max(cut.synced, 0)
-	if cut.nonZero > end {
+	from := cut.synced
+	switch {
+	case cut.nonZero > end || s.marked && s.end == endZero:
+		// Files of ours end in a mark or where their last record does.
 		if err := f.Truncate(end); err != nil {
 			return err
 		}
-	} else if from >= end && s.end == endMark {
+	case from >= end && s.end == endMark:
 		return nil
 	}
 	if s.end == endEOF {

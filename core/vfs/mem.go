@@ -166,10 +166,11 @@ func (f *memFile) crash(loss Loss, rng *rand.Rand) *memFile {
 		size = f.syncedSize
 	case loss == LoseSome && now != f.syncedSize:
 		lo, hi := min(now, f.syncedSize), max(now, f.syncedSize)
-		switch rng.IntN(3) {
-		case 0:
+		// A file grows as its blocks are written. It shrinks in one step.
+		switch what := rng.IntN(3); {
+		case what == 0:
 			size = lo
-		case 1:
+		case what == 1 || now < f.syncedSize:
 			size = hi
 		default:
 			size = lo + rng.Int64N(hi-lo+1)
@@ -183,6 +184,11 @@ func (f *memFile) crash(loss Loss, rng *rand.Rand) *memFile {
 		copy(old, f.undo[blk])
 		at := min(blk*sector, int64(len(buf)))
 		cur := buf[at:min((blk+1)*sector, int64(len(buf)))]
+		// Behind the end of a file that shrank there is what the disk has.
+		if n := max(0, now-at); n < int64(len(cur)) {
+			copy(cur[n:], old[n:])
+			cur = cur[:n]
+		}
 		what := 0
 		if loss == LoseSome {
 			what = rng.IntN(3)

@@ -1,0 +1,657 @@
+package txnlog
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/zkcore/zkcore/core/vfs"
+	"github.com/zkcore/zkcore/plugins/consensus"
+)
+
+func newMem(t testing.TB) *vfs.Mem {
+	t.Helper()
+	m := vfs.NewMem()
+	must(t, m.MkdirAll("/d"))
+	return m
+}
+
+func open(t testing.TB, fsys vfs.FS, o Options) (*Log, Recovery) {
+	t.Helper()
+	l, rec, err := OpenLog(fsys, "/d", o)
+	must(t, err)
+	return l, rec
+}
+
+func appendRange(t testing.TB, l *Log, from, to consensus.Zxid, size int) {
+	t.Helper()
+	var batch []consensus.Txn
+	for z := from; z <= to; z++ {
+		batch = append(batch, create(z, size))
+	}
+	must(t, l.Append(batch))
+}
+
+func syncLog(t testing.TB, l *Log) consensus.Zxid {
+	t.Helper()
+	z, err := l.Sync()
+	must(t, err)
+	return z
+}
+
+func logNames(t testing.TB, fsys vfs.FS) []string {
+	t.Helper()
+	names, err := fsys.ReadDir("/d")
+	must(t, err)
+	return names
+}
+
+func TestLogLife(t *testing.T) {
+	for _, prealloc := range []int64{0, 1, 16, 256, 65536} {
+		t.Run(fmt.Sprint(prealloc), func(t *testing.T) {
+			m := newMem(t)
+			l, rec := open(t, m, Options{PreAllocKB: prealloc})
+			if rec.Last != 0 || l.Last() != 0 || l.First() != 0 || len(readAll(t, l, 0)) != 0 {
+				t.Fatalf("new log: %+v", rec)
+			}
+			appendRange(t, l, 1, 10, 100)
+			if l.Last() != 10 || l.Durable() != 0 {
+				t.Fatalf("last %v, durable %v", l.Last(), l.Durable())
+			}
+			if z := syncLog(t, l); z != 10 || l.Durable() != 10 {
+				t.Fatalf("synced %v", z)
+			}
+			for z := consensus.Zxid(11); z <= 300; z++ {
+				appendRange(t, l, z, z, 1000)
+				if z%3 == 0 {
+					must(t, l.Preallocate())
+				}
+				syncLog(t, l)
+			}
+			l.Roll()
+			appendRange(t, l, 301, 305, 5000)
+			syncLog(t, l)
+			e2 := consensus.MakeZxid(2, 1)
+			appendRange(t, l, e2, e2+4, 0)
+			if got := logNames(t, m); !slices.Equal(got, []string{"log.1", "log.12d"}) {
+				t.Fatalf("files %v", got)
+			}
+			want := append(zrange(1, 305), zrange(e2, e2+4)...)
+			if got := readAll(t, l, 0); !slices.Equal(got, want) {
+				t.Fatalf("read %v", got)
+			}
+			must(t, l.Close())
+			must(t, l.Close())
+			if _, err := l.Sync(); !errors.Is(err, ErrClosed) {
+				t.Fatalf("sync after close: %v", err)
+			}
+
+			l, rec = open(t, m.Crash(vfs.LoseAll, 0), Options{PreAllocKB: prealloc})
+			if rec.Last != e2+4 || rec.Records != 310 || rec.Rewritten != 0 || rec.TornFile != "" {
+				t.Fatalf("after close: %+v", rec)
+			}
+			if got := readAll(t, l, 0); !slices.Equal(got, want) {
+				t.Fatalf("read %v", got)
+			}
+			if l.First() != 1 {
+				t.Fatalf("first %v", l.First())
+			}
+		})
+	}
+}
+
+func TestLogFrom(t *testing.T) {
+	m := newMem(t)
+	l, _ := open(t, m, Options{})
+	for z := consensus.Zxid(1); z <= 30; z += 10 {
+		l.Roll()
+		appendRange(t, l, z, z+9, 10)
+	}
+	must(t, l.Close())
+	for from := consensus.Zxid(0); from <= 30; from++ {
+		_, rec := open(t, m, Options{From: from})
+		files := 3 - int(min(from, 29))/10
+		if rec.Last != 30 || rec.Records != int(30-from) || rec.Files != files {
+			t.Errorf("from %v: %+v", from, rec)
+		}
+	}
+	// A snapshot beyond the log: the log goes on behind it.
+	l, rec := open(t, m, Options{From: 40})
+	if rec.Last != 40 || l.Last() != 40 {
+		t.Fatalf("from 40: %+v", rec)
+	}
+	if err := l.Append([]consensus.Txn{create(31, 1)}); err == nil {
+		t.Fatal("31 was appended to a log whose state is at 40")
+	}
+	appendRange(t, l, 41, 42, 1)
+	must(t, l.Close())
+	_, rec = open(t, m, Options{From: 40})
+	if rec.Last != 42 || rec.Records != 2 {
+		t.Fatalf("from 40 again: %+v", rec)
+	}
+	// From an older snapshot there is a hole now.
+	var d *Damage
+	if _, _, err := OpenLog(m, "/d", Options{From: 30}); !errors.As(err, &d) || d.File != "log.29" || d.Offset != headerSize {
+		t.Fatalf("from 30: %v", err)
+	}
+}
+
+func TestAppendRefuses(t *testing.T) {
+	m := newMem(t)
+	l, _ := open(t, m, Options{MaxRecord: 1000})
+	appendRange(t, l, 1, 3, 10)
+	ops := m.Ops()
+	e2 := consensus.MakeZxid(2, 1)
+	for name, batch := range map[string][]consensus.Txn{
+		"gap":            {create(5, 1)},
+		"again":          {create(3, 1)},
+		"gap in batch":   {create(4, 1), create(6, 1)},
+		"epoch's second": {create(e2+1, 1)},
+		"older epoch":    {create(4, 1), create(e2, 1), create(5, 1)},
+		"too long":       {create(4, 1001)},
+		"too short":      {{Zxid: 4, Data: make([]byte, 31)}},
+		"other header":   {{Zxid: 4, Data: create(5, 1).Data}},
+	} {
+		if err := l.Append(batch); err == nil {
+			t.Errorf("%s: was appended", name)
+		}
+	}
+	if m.Ops() != ops {
+		t.Error("something was written")
+	}
+	must(t, l.Append(nil))
+	must(t, l.Append([]consensus.Txn{create(4, 1), create(e2, 1)}))
+	if l.Last() != e2 {
+		t.Fatalf("last %v", l.Last())
+	}
+}
+
+func TestSizeLimitAndNoSync(t *testing.T) {
+	m := newMem(t)
+	l, _ := open(t, m, Options{SizeLimitKB: 1, NoSync: true, PreAllocKB: 64})
+	for z := consensus.Zxid(1); z <= 9; z++ {
+		appendRange(t, l, z, z, 500)
+		syncLog(t, l)
+	}
+	if got := logNames(t, m); !slices.Equal(got, []string{"log.1", "log.3", "log.5", "log.7", "log.9"}) {
+		t.Fatalf("files %v", got)
+	}
+	// What was not synced is lost, and what is left is good. Finished files are.
+	_, rec := open(t, m.Crash(vfs.LoseAll, 0), Options{})
+	if rec.Last != 8 {
+		t.Fatalf("after crash: %+v", rec)
+	}
+}
+
+func TestReader(t *testing.T) {
+	m := newMem(t)
+	l, _ := open(t, m, Options{From: 4})
+	e2 := consensus.MakeZxid(2, 1)
+	appendRange(t, l, 5, 9, 10)
+	l.Roll()
+	appendRange(t, l, e2, e2+3, 10)
+	all := append(zrange(5, 9), zrange(e2, e2+3)...)
+	for _, tc := range []struct {
+		from, first consensus.Zxid
+	}{{0, 5}, {4, 5}, {5, 5}, {7, 7}, {9, 9}, {10, 9}, {e2 - 1, 9}, {e2, e2}, {e2 + 3, e2 + 3}, {e2 + 99, e2 + 3}} {
+		if got := readAll(t, l, tc.from); !slices.Equal(got, all[slices.Index(all, tc.first):]) {
+			t.Errorf("from %v: %v", tc.from, got)
+		}
+	}
+	// A reader at the end sees what comes.
+	r, err := l.Reader(e2 + 3)
+	must(t, err)
+	next := func(want consensus.Zxid) {
+		t.Helper()
+		x, err := r.Next()
+		if want == 0 {
+			if err != io.EOF {
+				t.Fatalf("next: %v, %v; want the end", x.Zxid, err)
+			}
+			return
+		}
+		if err != nil || x.Zxid != want || !bytes.Equal(x.Data, create(want, 10).Data) {
+			t.Fatalf("next: %v, %v; want %v", x.Zxid, err, want)
+		}
+	}
+	next(e2 + 3)
+	next(0)
+	appendRange(t, l, e2+4, e2+5, 10)
+	next(e2 + 4)
+	next(e2 + 5)
+	next(0)
+	appendRange(t, l, e2+6, e2+6, 10)
+	l.Roll()
+	appendRange(t, l, e2+7, e2+7, 10)
+	l.Roll()
+	appendRange(t, l, e2+8, e2+8, 10)
+	next(e2 + 6)
+	next(e2 + 7)
+	next(e2 + 8)
+	next(0)
+	size, err := l.SizeFrom(e2 + 7)
+	must(t, err)
+	if rec := int64(len(appendRecord(nil, create(e2+7, 10).Data))); size != 2*headerSize+2*rec+markSize {
+		t.Errorf("size from %v: %d", e2+7, size)
+	}
+	must(t, l.TruncateTo(e2+7))
+	if _, err := r.Next(); !errors.Is(err, ErrCut) {
+		t.Fatalf("after a cut: %v", err)
+	}
+	must(t, r.Close())
+	// Of an empty log, and purged under the reader.
+	r, err = l.Reader(0)
+	must(t, err)
+	next(5)
+	if removed, err := l.Purge(e2 + 7); err != nil || len(removed) != 2 {
+		t.Fatalf("purge: %v, %v", removed, err)
+	}
+	for z := consensus.Zxid(6); z <= 9; z++ {
+		next(z)
+	}
+	if _, err := r.Next(); !errors.Is(err, ErrCut) {
+		t.Fatalf("after a purge: %v", err)
+	}
+	must(t, r.Close())
+	must(t, l.Reset(50))
+	r, err = l.Reader(50)
+	must(t, err)
+	next(0)
+	appendRange(t, l, 51, 51, 10)
+	next(51)
+	must(t, r.Close())
+	if _, err := r.Next(); !errors.Is(err, ErrClosed) {
+		t.Fatalf("after close: %v", err)
+	}
+}
+
+func TestPurge(t *testing.T) {
+	m := newMem(t)
+	l, _ := open(t, m, Options{})
+	for z := consensus.Zxid(1); z <= 40; z += 10 {
+		l.Roll()
+		appendRange(t, l, z, z+9, 10)
+	}
+	for _, tc := range []struct {
+		needed consensus.Zxid
+		first  consensus.Zxid
+	}{{0, 1}, {10, 1}, {11, 11}, {20, 11}, {25, 21}, {99, 31}} {
+		_, err := l.Purge(tc.needed)
+		must(t, err)
+		if l.First() != tc.first || len(logNames(t, m)) != int(40-tc.first)/10+1 {
+			t.Errorf("needed %v: first %v, files %v", tc.needed, l.First(), logNames(t, m))
+		}
+	}
+	appendRange(t, l, 41, 41, 1)
+	must(t, l.Close())
+	if _, rec := open(t, m.Crash(vfs.LoseAll, 0), Options{From: 31}); rec.Last != 41 {
+		t.Errorf("after purge: %+v", rec)
+	}
+}
+
+func TestTruncate(t *testing.T) {
+	build := func() (*vfs.Mem, *Log) {
+		m := newMem(t)
+		l, _ := open(t, m, Options{From: 3, PreAllocKB: 4})
+		for z := consensus.Zxid(4); z <= 15; z += 4 {
+			l.Roll()
+			appendRange(t, l, z, z+3, 50)
+		}
+		return m, l
+	}
+	for z := consensus.Zxid(3); z <= 15; z++ {
+		m, l := build()
+		must(t, l.TruncateTo(z))
+		if l.Last() != z {
+			t.Fatalf("truncate to %v: last %v", z, l.Last())
+		}
+		// Durable at once, with nothing synced before.
+		c := m.Crash(vfs.LoseAll, 0)
+		if z < 15 {
+			if _, rec := open(t, c, Options{From: 3}); rec.Last != z || rec.TornFile != "" {
+				t.Fatalf("truncate to %v: found %+v", z, rec)
+			}
+		}
+		appendRange(t, l, z+1, z+2, 10)
+		must(t, l.Close())
+		l, rec := open(t, m, Options{From: 3})
+		if rec.Last != z+2 {
+			t.Fatalf("appended after truncate to %v: %+v", z, rec)
+		}
+		if got := readAll(t, l, 0); !slices.Equal(got, zrange(4, z+2)) {
+			t.Fatalf("truncate to %v: %v", z, got)
+		}
+	}
+	m, l := build()
+	ops := m.Ops()
+	for _, z := range []consensus.Zxid{0, 2, 16, consensus.MakeZxid(1, 1)} {
+		if err := l.TruncateTo(z); !errors.Is(err, ErrNotInLog) {
+			t.Errorf("truncate to %v: %v", z, err)
+		}
+	}
+	if m.Ops() != ops {
+		t.Error("something was changed")
+	}
+	must(t, l.Reset(100))
+	if l.Last() != 100 || len(logNames(t, m)) != 0 {
+		t.Fatalf("reset: last %v, files %v", l.Last(), logNames(t, m))
+	}
+	appendRange(t, l, 101, 101, 1)
+	must(t, l.TruncateTo(100))
+	if l.Last() != 100 || len(logNames(t, m)) != 0 {
+		t.Fatalf("back to the snapshot: last %v, files %v", l.Last(), logNames(t, m))
+	}
+	// A log of Apache's, cut in the middle of a file.
+	m = load(t, "edge-ok-no-padding")
+	l, _ = open(t, m, Options{})
+	must(t, l.TruncateTo(3))
+	if got := len(get(t, m, "log.1")); got != 319 {
+		t.Fatalf("cut at %d, want 319", got)
+	}
+	// Below the state it was opened with.
+	m = load(t, "edge-ok-no-padding")
+	l, _ = open(t, m, Options{From: 4})
+	must(t, l.TruncateTo(2))
+	appendRange(t, l, 3, 3, 1)
+	if got := readAll(t, l, 0); !slices.Equal(got, zrange(1, 3)) {
+		t.Fatalf("below the state: %v", got)
+	}
+}
+
+// TestConcurrent runs what may run at the same time at the same time; the race
+// detector and the content say whether it may.
+func TestConcurrent(t *testing.T) {
+	dir := t.TempDir()
+	l, _, err := OpenLog(vfs.OS, dir, Options{PreAllocKB: 256, SizeLimitKB: 200})
+	must(t, err)
+	const last = 3000
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	for _, step := range []func() error{
+		func() error { _, err := l.Sync(); return err },
+		l.Preallocate,
+		func() error { _, err := l.Purge(1); return err },
+	} {
+		wg.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if err := step(); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		r, err := l.Reader(0)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer r.Close()
+		for want := consensus.Zxid(1); want <= last; {
+			x, err := r.Next()
+			if err == io.EOF {
+				continue
+			}
+			if err != nil || x.Zxid != want || !bytes.Equal(x.Data, create(want, int(want%700)).Data) {
+				t.Errorf("read %v, %v; want %v", x.Zxid, err, want)
+				return
+			}
+			want++
+		}
+	})
+	for z := consensus.Zxid(1); z <= last; z += 3 {
+		batch := []consensus.Txn{create(z, int(z%700)), create(z+1, int((z+1)%700)), create(z+2, int((z+2)%700))}
+		must(t, l.Append(batch))
+	}
+	close(done)
+	wg.Wait()
+	must(t, l.Close())
+	_, rec, err := OpenLog(vfs.OS, dir, Options{})
+	must(t, err)
+	if rec.Last != last || rec.Rewritten != 0 {
+		t.Fatalf("found %+v", rec)
+	}
+}
+
+func TestRepeatedRecords(t *testing.T) {
+	m := newMem(t)
+	file := func(first consensus.Zxid, zs ...consensus.Zxid) {
+		b := appendHeader(nil, 0)
+		for _, z := range zs {
+			b = appendRecord(b, create(z, 5).Data)
+		}
+		put(t, m, LogName(first), b)
+	}
+	file(1, 1, 2, 3, 4)
+	file(3, 3, 4, 5)
+	l, rec := open(t, m, Options{})
+	if rec.Last != 5 || rec.Repeated != 2 || rec.Records != 5 {
+		t.Fatalf("found %+v", rec)
+	}
+	if got := readAll(t, l, 0); !slices.Equal(got, zrange(1, 5)) {
+		t.Fatalf("read %v", got)
+	}
+}
+
+// TestDamageInAnyFile: a byte that turned in a log that was closed properly is
+// found, wherever it is, or it did not matter.
+func TestFlippedByte(t *testing.T) {
+	build := func(close bool) *vfs.Mem {
+		m := newMem(t)
+		l, _ := open(t, m, Options{PreAllocKB: 1})
+		for z := consensus.Zxid(1); z <= 9; z += 3 {
+			if z == 7 {
+				l.Roll()
+			}
+			appendRange(t, l, z, z+1, 20)
+			syncLog(t, l)
+			appendRange(t, l, z+2, z+2, 20)
+			syncLog(t, l)
+		}
+		if close {
+			must(t, l.Close())
+		}
+		return m
+	}
+	clean := build(true)
+	for _, name := range []string{"log.1", "log.7"} {
+		content := get(t, clean, name)
+		damaged := 0
+		for i := range content {
+			b := slices.Clone(content)
+			b[i] ^= 1 << (i % 8)
+			m := build(true)
+			put(t, m, name, b)
+			_, rec, err := OpenLog(m, "/d", Options{})
+			var d *Damage
+			switch {
+			case errors.As(err, &d):
+				damaged++
+				if d.File != name && d.Reason != "zxid gap: 0x7 comes after 0x5" {
+					t.Errorf("%s, byte %d: %v", name, i, err)
+				}
+			case err != nil:
+				t.Errorf("%s, byte %d: %v", name, i, err)
+			case rec.Last != 9 || rec.Records != 9:
+				t.Errorf("%s, byte %d: lost in silence: %+v", name, i, rec)
+			}
+		}
+		if damaged < 200 {
+			t.Errorf("%s: only %d of %d bytes matter", name, damaged, len(content))
+		}
+	}
+	// Without a close only what the last mark does not vouch for, that is the last
+	// write, may be taken for torn.
+	content := get(t, build(false), "log.7")
+	for i := range content {
+		b := slices.Clone(content)
+		b[i] ^= 0x40
+		m := build(false)
+		put(t, m, "log.7", b)
+		_, rec, err := OpenLog(m, "/d", Options{})
+		var d *Damage
+		if err != nil && !errors.As(err, &d) || err == nil && rec.Last < 8 {
+			t.Errorf("byte %d: %+v, %v", i, rec, err)
+		}
+	}
+}
+
+// TestHole: zeros where synced records were, with more behind them.
+func TestHole(t *testing.T) {
+	for _, apache := range []bool{true, false} {
+		m := newMem(t)
+		l, _ := open(t, m, Options{PreAllocKB: 16})
+		for z := consensus.Zxid(1); z <= 20; z++ {
+			appendRange(t, l, z, z, 80)
+			syncLog(t, l)
+		}
+		b := get(t, m, "log.1")
+		if apache {
+			copy(b[8:], make([]byte, 8))
+		}
+		rec := len(appendRecord(nil, create(1, 80).Data))
+		copy(b[headerSize+3*rec:], make([]byte, 4*rec))
+		put(t, m, "log.1", b)
+		var d *Damage
+		if _, _, err := OpenLog(m, "/d", Options{}); !errors.As(err, &d) || d.Offset != int64(headerSize+3*rec) {
+			t.Errorf("apache %v: %v", apache, err)
+		}
+	}
+}
+
+// TestStartMakesDurable: after a sync that failed, the page cache shows data that
+// the disk does not have. What a start reports, it has made durable.
+func TestStartMakesDurable(t *testing.T) {
+	m := newMem(t)
+	armed := false
+	e := vfs.NewErrors(m, func(op vfs.Op) error {
+		if armed && op.Kind == "sync" {
+			return syscall.EIO
+		}
+		return nil
+	})
+	l, _ := open(t, e, Options{PreAllocKB: 16})
+	appendRange(t, l, 1, 5, 300)
+	syncLog(t, l)
+	armed = true
+	appendRange(t, l, 6, 9, 300)
+	if _, err := l.Sync(); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("sync: %v", err)
+	}
+	armed = false
+	// No second try, with this log.
+	if _, err := l.Sync(); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("second sync: %v", err)
+	}
+	if err := l.Append([]consensus.Txn{create(10, 1)}); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("append: %v", err)
+	}
+	if err := l.Close(); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("close: %v", err)
+	}
+	if _, rec := open(t, m.Crash(vfs.LoseAll, 0), Options{}); rec.Last != 5 {
+		t.Fatalf("crash without a start: %+v", rec)
+	}
+	_, rec := open(t, m, Options{})
+	if rec.Last != 9 || rec.Rewritten == 0 {
+		t.Fatalf("start: %+v", rec)
+	}
+	if _, rec := open(t, m.Crash(vfs.LoseAll, 0), Options{}); rec.Last != 9 {
+		t.Fatalf("crash after a start: %+v", rec)
+	}
+}
+
+// TestPaddingOfApache: a hole of zeros at the end of a file is its padding, also
+// a large one, and in a file that is not the last.
+func TestPaddingOfApache(t *testing.T) {
+	m := newMem(t)
+	b := appendHeader(nil, 0)
+	for z := consensus.Zxid(1); z <= 3; z++ {
+		b = appendRecord(b, create(z, 5).Data)
+	}
+	torn := append(slices.Clone(b), 0, 0, 0, 0, 1, 2, 3, 4, 0, 0, 0, 50, 9, 9, 9, 9)
+	put(t, m, "log.1", append(torn, make([]byte, 3<<20)...))
+	put(t, m, "log.4", append(appendRecord(appendHeader(nil, 0), create(4, 5).Data), make([]byte, 3<<20)...))
+	// A torn record that the next file makes good is what a restart of Apache leaves.
+	_, rec := open(t, m, Options{})
+	if rec.Last != 4 || rec.TornFile != "" {
+		t.Fatalf("found %+v", rec)
+	}
+	// Not so if something good follows it in its own file.
+	b = append(torn, make([]byte, 100)...)
+	put(t, m, "log.1", appendRecord(b, create(9, 5).Data))
+	var d *Damage
+	if _, _, err := OpenLog(m, "/d", Options{}); !errors.As(err, &d) || d.File != "log.1" {
+		t.Fatalf("found %v", err)
+	}
+}
+
+// TestTooLarge: a record above the limit that is right was meant so. It is no torn
+// tail, even at the end.
+func TestTooLarge(t *testing.T) {
+	m := newMem(t)
+	l, _ := open(t, m, Options{})
+	appendRange(t, l, 1, 1, 10)
+	appendRange(t, l, 2, 2, 5000)
+	must(t, l.Close())
+	var d *Damage
+	if _, _, err := OpenLog(m, "/d", Options{MaxRecord: 1000}); !errors.As(err, &d) {
+		t.Fatalf("found %v", err)
+	}
+}
+
+func TestHeaderless(t *testing.T) {
+	for name, tc := range map[string]struct {
+		last    []byte
+		removed int
+		copy    bool
+	}{
+		"empty":       {nil, 1, false},
+		"half":        {appendHeader(nil, 0)[:7], 1, true},
+		"zeros":       {make([]byte, 5000), 1, false},
+		"header only": {append(appendHeader(nil, 0), make([]byte, 100)...), 1, false},
+		"garbage":     {bytes.Repeat([]byte("x"), 100), 1, true},
+		"torn first":  {appendRecord(appendHeader(nil, 0), create(6, 5).Data)[:40], 1, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := load(t, "edge-ok-no-padding")
+			put(t, m, "log.6", tc.last)
+			l, rec := open(t, m, Options{})
+			if rec.Last != 5 || rec.Records != 5 || len(rec.Removed) != tc.removed || (rec.TornCopy != "") != tc.copy || rec.Repeated != 0 {
+				t.Fatalf("found %+v", rec)
+			}
+			// The file before it is the last now: it was made durable as such.
+			if rec.Rewritten != 521 {
+				t.Fatalf("found %+v", rec)
+			}
+			appendRange(t, l, 6, 6, 10)
+			must(t, l.Close())
+			if _, rec := open(t, m, Options{}); rec.Last != 6 {
+				t.Fatalf("found %+v", rec)
+			}
+			if tc.copy && !bytes.HasPrefix(tc.last, get(t, m, rec.TornCopy)) && !bytes.HasSuffix(tc.last, get(t, m, rec.TornCopy)) {
+				t.Fatalf("copy %x of %x", get(t, m, rec.TornCopy), tc.last)
+			}
+		})
+	}
+	// Without a header, but with a record in it.
+	m := load(t, "edge-ok-no-padding")
+	b := get(t, m, "log.1")
+	b[0] = 0
+	put(t, m, "log.1", b)
+	var d *Damage
+	if _, _, err := OpenLog(m, "/d", Options{}); !errors.As(err, &d) {
+		t.Fatalf("found %v", err)
+	}
+}
