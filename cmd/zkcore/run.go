@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/zkcore/zkcore/core/admin"
+	"github.com/zkcore/zkcore/core/config"
+	"github.com/zkcore/zkcore/core/metrics"
+	"github.com/zkcore/zkcore/core/node"
+	"github.com/zkcore/zkcore/plugins/consensus"
+	"github.com/zkcore/zkcore/plugins/storage"
+)
+
+// run serves until a signal ends it.
+func run(ctx context.Context, cfg *config.Config, out io.Writer) error {
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	log := newLogger(out, slog.LevelInfo, cfg.ServerID)
+	log.Info("zkcore starts", "version", admin.Release(), "compatible", admin.Compat, "config", cfg.File, "consensus", cfg.Consensus,
+		"storage", cfg.Storage, "dataDir", cfg.DataDir, "pid", os.Getpid())
+	for _, w := range cfg.Warnings {
+		log.Warn("configuration: " + w.String())
+	}
+	if cfg.MemoryLimit > 0 {
+		debug.SetMemoryLimit(cfg.MemoryLimit)
+	}
+	openConsensus, err := builtin.OpenConsensus(cfg.Consensus)
+	if err != nil {
+		return &coded{exitConfig, fmt.Errorf("invalid config, exiting abnormally: consensus: %w", err)}
+	}
+	openStorage, err := builtin.OpenStorage(cfg.Storage)
+	if err != nil {
+		return &coded{exitConfig, fmt.Errorf("invalid config, exiting abnormally: storage: %w", err)}
+	}
+
+	registry := metrics.New(nil)
+	words := &admin.Words{Config: cfg, Metrics: registry, Log: log, Descriptors: descriptors}
+	nc := nodeConfig(cfg)
+	nc.OpenConsensus, nc.OpenStorage = openConsensus, openStorage
+	nc.Log, nc.Metrics = log, registry
+	nc.Fail = func(code int, err error) {
+		log.Error("stopping at once: what is on disk or in memory can't be trusted any more", "err", err, "exit", code)
+		os.Exit(code)
+	}
+	nc.FourLetter = func(n *node.Node, word string, c net.Conn) bool {
+		w := *words
+		w.Source = source{n}
+		return w.Answer(word, c)
+	}
+	n, err := node.Start(ctx, nc)
+	if err != nil {
+		return err
+	}
+	if cfg.MetricsEnabled {
+		w := *words
+		w.Source = source{n}
+		addr, err := w.Serve(ctx, cfg.MetricsHost, cfg.MetricsPort, log)
+		if err != nil {
+			return closeAfter(n, err)
+		}
+		log.Info("metrics", "addr", addr)
+	}
+	<-ctx.Done()
+	stop() // a second signal ends it the hard way
+	log.Info("stopping: a signal asks for it")
+	err = n.Close()
+	log.Info("stopped")
+	return err
+}
+
+func closeAfter(n *node.Node, err error) error {
+	if cerr := n.Close(); cerr != nil {
+		return fmt.Errorf("%w; then: %v", err, cerr)
+	}
+	return err
+}
+
+// nodeConfig is the configuration as the node takes it.
+func nodeConfig(c *config.Config) node.Config {
+	id := c.ServerID
+	if c.Standalone {
+		id = 1 // as Apache's standalone server numbers its sessions
+	}
+	hold := c.ElectionHold.Milliseconds()
+	if hold == 0 {
+		hold = -1
+	}
+	snapSize := c.SnapSizeLimitKB
+	if snapSize <= 0 {
+		snapSize = -1
+	}
+	return node.Config{
+		ServerID: id, DataDir: c.DataDir, LogDir: c.DataLogDir, ClientAddrs: c.ClientAddrs,
+		TickMS:              c.TickTime.Milliseconds(),
+		MinSessionTimeoutMS: int32(c.MinSessionTimeout.Milliseconds()), MaxSessionTimeoutMS: int32(c.MaxSessionTimeout.Milliseconds()),
+		MaxClientCnxns: c.MaxClientCnxns, MaxCnxns: c.MaxCnxns, JuteMaxBuffer: c.JuteMaxBuffer, OutstandingLimit: c.OutstandingLimit,
+		Sessionless: c.SessionlessTimeout, HoldMS: hold,
+		SnapCount: int(c.SnapCount), SnapSizeLimitKB: snapSize, PurgeInterval: c.PurgeInterval, SnapRetain: c.SnapRetain,
+		SuperDigest: c.SuperDigest, NoDigestAuth: !c.DigestAuth, SkipACL: c.SkipACL, ExtendedTypes: c.ExtendedTypes, NoDigest: !c.Digest,
+		Consensus: consensus.Config{
+			Servers: c.Members(), ConfigText: c.EnsembleText(), InitLimit: c.InitLimit, SyncLimit: c.SyncLimit,
+			QuorumListenOnAllIPs: c.QuorumListenOnAllIPs, Options: c.Options,
+		},
+		Storage: storage.Config{Options: c.StorageOptions},
+	}
+}
+
+// descriptors counts the files that this process has open.
+func descriptors() (open, limit int64) {
+	if entries, err := os.ReadDir("/proc/self/fd"); err == nil {
+		open = int64(len(entries)) - 1 // less the one that reads
+	}
+	if raw, err := os.ReadFile("/proc/self/limits"); err == nil {
+		for line := range strings.Lines(string(raw)) {
+			if rest, ok := strings.CutPrefix(line, "Max open files"); ok {
+				var soft int64
+				if _, err := fmt.Sscan(rest, &soft); err == nil {
+					limit = soft
+				}
+			}
+		}
+	}
+	return open, limit
+}

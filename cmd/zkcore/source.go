@@ -1,0 +1,95 @@
+package main
+
+import (
+	"time"
+
+	"github.com/zkcore/zkcore/core/admin"
+	"github.com/zkcore/zkcore/core/node"
+)
+
+// source shows a node to admin.
+type source struct{ n *node.Node }
+
+func (s source) Facts() admin.Facts {
+	i := s.n.Info()
+	f := admin.Facts{
+		Serving: i.Serving, Mode: i.State(), Peer: i.Status.Peer, Ensemble: !i.Role.Standalone,
+		LatencyMin: i.All.Min.Milliseconds(), LatencyMax: i.All.Max.Milliseconds(), LatencyAvg: i.All.AvgMS(),
+		Received: i.Received, Sent: i.Sent, Connections: i.Connections, Outstanding: i.Outstanding, Zxid: i.Zxid,
+		Started: time.Now().Add(-i.Uptime),
+		Nodes:   i.Znodes, Ephemerals: i.Ephemerals, DataSize: i.DataSize, Sessions: i.Sessions, Digest: i.Digest, DigestZxid: i.Zxid,
+		QuorumSize: i.Status.Quorum, PendingSyncs: i.Status.PendingSyncs, LeaderSince: i.Status.LeaderSince,
+		LastProposal: i.Status.LastProposal, MinProposal: i.Status.MinProposal, MaxProposal: i.Status.MaxProposal,
+		LastResponse: -1, MinResponse: -1, MaxResponse: -1,
+		AuthFailed: i.AuthFailed, LastSnapshot: -1,
+	}
+	if !i.SnapshotAt.IsZero() {
+		f.LastSnapshot = int64(i.LastSnapshot)
+	}
+	for _, l := range i.Status.Learners {
+		f.Learners++
+		switch {
+		case !l.Synced:
+		case l.Observer:
+			f.SyncedObservers++
+		case l.Voter:
+			f.SyncedFollowers++
+		default:
+			f.SyncedNonVoting++
+		}
+	}
+	return f
+}
+
+func (s source) Connections() []admin.Connection {
+	var out []admin.Connection
+	for _, c := range s.n.Connections() {
+		a := admin.Connection{
+			Addr: c.RemoteAddr, Interest: 1, Queued: int64(c.Queued), Received: c.Received, Sent: c.Sent, Since: c.Established,
+			Session: c.Session, TimeoutMS: c.TimeoutMS, LastOp: c.LastOp, LastCxid: int64(c.LastCxid), LastZxid: c.LastZxid,
+			LastLatency: c.LastLatency.Milliseconds(), MinLatency: c.MinLat.Milliseconds(), MaxLatency: c.MaxLat.Milliseconds(),
+			LastResponse: time.UnixMilli(c.LastResponse.Milliseconds()),
+		}
+		if c.Writing {
+			a.Interest = 5
+		}
+		if c.Count > 0 {
+			a.AvgLatency = float64(c.SumLat) / float64(c.Count) / float64(time.Millisecond)
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+func (s source) Watches() (connections, paths, total int) {
+	i := s.n.Info()
+	return i.Watchers, i.WatchedPaths, i.Watches
+}
+
+func (s source) Sessions() []admin.Session {
+	var out []admin.Session
+	for _, i := range s.n.Sessions() {
+		out = append(out, admin.Session{ID: i.ID, TimeoutMS: i.TimeoutMS})
+	}
+	return out
+}
+
+func (s source) Ephemerals() []admin.Ephemerals {
+	var out []admin.Ephemerals
+	err := s.n.Ephemerals(func(session int64, path string) bool {
+		if len(out) == 0 || out[len(out)-1].Session != session {
+			out = append(out, admin.Ephemerals{Session: session})
+		}
+		last := &out[len(out)-1]
+		last.Paths = append(last.Paths, path)
+		return true
+	})
+	if err != nil {
+		// The node itself stops on such an error when it next reads.
+		return nil
+	}
+	return out
+}
+
+func (s source) ResetServer()      { s.n.ResetStats() }
+func (s source) ResetConnections() { s.n.ResetConnectionStats() }
