@@ -325,7 +325,7 @@ func (fp *footprint) text(w io.Writer) {
 	fmt.Fprintf(w, "%d znodes of %d bytes: %.0f bytes resident per znode (%s before, %s after, %s at most)\n",
 		fp.Znodes, fp.Size, fp.PerZnode, mib(fp.Before), mib(fp.After), mib(fp.Peak))
 	if fp.Collected {
-		fmt.Fprintf(w, "garbage collected before both readings; live heap %s before, %s after\n", mib(fp.HeapBefore), mib(fp.HeapAfter))
+		fmt.Fprintf(w, "garbage collected before both readings; live heap %s before, %s after: %.0f bytes per znode\n", mib(fp.HeapBefore), mib(fp.HeapAfter), fp.HeapPer)
 	}
 }
 

@@ -64,7 +64,7 @@ func (c *comparison) text(w io.Writer) {
 		})
 		for _, name := range c.names() {
 			if fp, ok := c.Memory[name]; ok && fp.Collected {
-				fmt.Fprintf(w, "  %s: read after a forced collection; live heap %s\n", name, mib(fp.HeapAfter))
+				fmt.Fprintf(w, "  %s: read after a forced collection; live heap alone %.0f bytes per znode\n", name, fp.HeapPer)
 			}
 		}
 	}
@@ -113,6 +113,9 @@ func (c *comparison) table(w io.Writer, columns []string, ratio int, figures fun
 		return 0
 	}
 	apache, floor := base(apacheName), base(floorName)
+	if floor == 0 {
+		floor = base(bareName)
+	}
 	for _, name := range c.names() {
 		f := figures(name)
 		if f == nil {

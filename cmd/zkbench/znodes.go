@@ -23,6 +23,7 @@ type footprint struct {
 	Collected  bool    `json:"collected"` // a JVM was made to collect its garbage before both readings
 	HeapBefore int64   `json:"java_heap_before_bytes,omitempty"`
 	HeapAfter  int64   `json:"java_heap_after_bytes,omitempty"`
+	HeapPer    float64 `json:"java_heap_bytes_per_znode,omitempty"`
 }
 
 // childrenPerParent keeps parents to a size that every client can list.
@@ -82,7 +83,9 @@ func measureZnodes(ctx context.Context, servers []string, pids []int, n, size in
 		return footprint{}, err
 	}
 	fp.After, fp.Peak, fp.HeapAfter = after.RSS, after.PeakRSS, heap
-	fp.PerZnode = float64(fp.After-fp.Before) / float64(n) / float64(max(1, len(pids)))
+	total := float64(n) * float64(max(1, len(pids))) // every server keeps all of them
+	fp.PerZnode = float64(fp.After-fp.Before) / total
+	fp.HeapPer = float64(fp.HeapAfter-fp.HeapBefore) / total
 	return fp, nil
 }
 
