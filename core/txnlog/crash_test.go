@@ -238,3 +238,94 @@ func TestErrorEverywhere(t *testing.T) {
 		}
 	}
 }
+
+// TestCrashWhileCutting stops cuts across several files at each operation.
+func TestCrashWhileCutting(t *testing.T) {
+	for name, tc := range map[string]struct {
+		cut func(*Log) error
+		low consensus.Zxid
+	}{
+		"truncate": {func(l *Log) error { return l.TruncateTo(5) }, 5},
+		"reset":    {func(l *Log) error { return l.Reset(0) }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			stops := 0
+			for stop, done := 0, false; !done; stop++ {
+				m := newMem(t)
+				l, _ := open(t, m, Options{PreAllocKB: 1})
+				for z := consensus.Zxid(1); z <= 16; z += 4 {
+					l.Roll()
+					appendRange(t, l, z, z+3, 200)
+				}
+				syncLog(t, l)
+				m.StopAt(m.Ops() + stop)
+				err := tc.cut(l)
+				done = err == nil
+				stops++
+				for try := range uint64(10) {
+					_, rec, oerr := OpenLog(m.Crash(vfs.LoseSome, try), "/d", Options{})
+					if oerr != nil || rec.Last < tc.low || done && rec.Last != tc.low {
+						t.Fatalf("stopped before operation %d (%v), try %d: %+v, %v", stop, err, try, rec, oerr)
+					}
+				}
+			}
+			if stops < 5 {
+				t.Fatalf("only %d operations", stops)
+			}
+		})
+	}
+}
+
+// TestAppendDuringSync: a sync vouches for what was appended before it began, in
+// what it returns and in the marks that follow.
+func TestAppendDuringSync(t *testing.T) {
+	m := newMem(t)
+	var l *Log
+	armed := false
+	e := vfs.NewErrors(m, func(op vfs.Op) error {
+		if armed && op.Kind == "sync" {
+			armed = false
+			return l.Append([]consensus.Txn{create(3, 400), create(4, 400)})
+		}
+		return nil
+	})
+	l, _ = open(t, e, Options{PreAllocKB: 64})
+	appendRange(t, l, 1, 2, 400)
+	armed = true
+	if z := syncLog(t, l); z != 2 || l.Durable() != 2 || l.Last() != 4 {
+		t.Fatalf("synced %v, durable %v, last %v", z, l.Durable(), l.Last())
+	}
+	two := int64(headerSize + 2*len(appendRecord(nil, create(1, 400).Data)))
+	mark := func() int64 {
+		t.Helper()
+		b := get(t, m, "log.1")
+		synced, ok := parseMark(b[l.end:], 1, l.end)
+		if !ok {
+			t.Fatal("no mark behind the last record")
+		}
+		return synced
+	}
+	if got := mark(); got != headerSize {
+		t.Errorf("mark of the write during the sync vouches for %d", got)
+	}
+	appendRange(t, l, 5, 5, 10)
+	if got := mark(); got != two {
+		t.Errorf("mark of the next write vouches for %d, want %d", got, two)
+	}
+	if z := syncLog(t, l); z != 5 {
+		t.Fatalf("synced %v", z)
+	}
+}
+
+// TestStartSyncsNames: a file that a start has read is there after a crash.
+func TestStartSyncsNames(t *testing.T) {
+	m := newMem(t)
+	f, err := m.Create("/d/log.1")
+	must(t, err)
+	_, err = f.Write(appendRecord(appendHeader(nil, 0), create(1, 10).Data))
+	must(t, err)
+	open(t, m, Options{})
+	if _, rec := open(t, m.Crash(vfs.LoseAll, 0), Options{}); rec.Last != 1 {
+		t.Fatalf("after a crash: %+v", rec)
+	}
+}
