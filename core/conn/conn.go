@@ -209,10 +209,10 @@ func (c *Conn) finish(err error) {
 	}
 	why := c.why
 	c.mu.Unlock()
-	c.srv.remove(c)
-	c.releaseInput()
-	c.client.Closed()
 	if why != nil {
 		c.srv.log.warn("connection closed", "client", c.addr, "of", c.client.Describe(), "why", why)
 	}
+	c.srv.remove(c)
+	c.releaseInput()
+	c.client.Closed()
 }

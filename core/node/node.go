@@ -229,8 +229,8 @@ func (n *Node) outstandingTxns() int {
 	return n.engine.Outstanding()
 }
 
-// hex is a session as operators know it.
-func hex(session int64) string { return fmt.Sprintf("0x%x", uint64(session)) }
+// sessionText is a session as operators know it.
+func sessionText(session int64) string { return fmt.Sprintf("0x%x", uint64(session)) }
 
 // ipString is the client's address as ACLs have it: an IPv6 one in Java's full
 // form.

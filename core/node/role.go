@@ -125,7 +125,7 @@ func (n *Node) requeue() []*client {
 // there can be in an imperfect snapshot only. The write lock is held.
 func (n *Node) closeOrphans() {
 	n.engine.Orphans(func(session int64) {
-		n.log.Warn("ephemerals of a session that is not open", "session", hex(session))
+		n.log.Warn("ephemerals of a session that is not open", "session", sessionText(session))
 		n.queue.put(n.closeItem(session))
 	})
 }

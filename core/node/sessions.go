@@ -112,7 +112,7 @@ func (n *Node) expire(term uint64, nowMS int64) {
 		for i, id := range dead {
 			timeout, _ := n.engine.Session(id)
 			if i < maxExpiryLines {
-				n.log.Info("session expired", "session", hex(id), "timeoutMS", timeout)
+				n.log.Info("session expired", "session", sessionText(id), "timeoutMS", timeout)
 			}
 			n.queue.put(n.closeItem(id))
 		}

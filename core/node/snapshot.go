@@ -388,7 +388,7 @@ func (n *Node) engineOptions() engine.Options {
 		SuperDigest: n.cfg.SuperDigest, NoDigestAuth: n.cfg.NoDigestAuth,
 		MaxTxnBytes: 2*n.cfg.JuteMaxBuffer - 2*1024,
 		ConfigText:  n.cfg.Consensus.ConfigText, ConfigTimeMS: n.wallMS(),
-		Fail:        func(err error) { n.fail(ExitUnexpected, err) },
+		Fail: func(err error) { n.fail(ExitUnexpected, err) },
 		OnDigestMismatch: func(zxid int64, txn, tree uint64) {
 			n.cfg.Metrics.Add("digest_mismatches_count", 1)
 			n.conns.Warn("digest mismatch: this tree is not the leader's", "zxid", consensus.Zxid(zxid), "leader", txn, "here", tree)
