@@ -229,7 +229,7 @@ func (e *Engine) create(h *txn.Header, typ int32, b *txn.Body, owner int64) (nod
 			p := a.own(parentPath, pn)
 			p.Head().SetChildren(creates, p.Head().NumChildren())
 			p.Head().SetPzxid(h.Zxid)
-			a.changed(p)
+			a.changed(parentPath, p)
 			a.touch(parentPath, p)
 		}
 		return node{}, zkerr.NodeExists
@@ -243,13 +243,12 @@ func (e *Engine) create(h *txn.Header, typ int32, b *txn.Body, owner int64) (nod
 	} else {
 		ph.SetChildren(ph.Creates(), num)
 	}
-	a.changed(p)
+	a.changed(parentPath, p)
 	a.touch(parentPath, p)
 
-	c := a.fresh(b.Path, n, b.Data)
+	c := a.fresh(b.Path, n)
 	c.Head().Init(h.Zxid, h.Time, len(b.Data), owner, e.acls.use(b.ACL), e.opts.ExtendedTypes)
-	c.data = b.Data
-	a.changed(c)
+	a.changedData(b.Path, c, b.Data)
 	c.op = 0 // a put from before a deletion is no use
 	a.put(b.Path, c)
 	e.state.dataSize += int64(len(b.Path) + len(b.Data))
@@ -298,7 +297,7 @@ func (e *Engine) delete(zxid int64, path string) zkerr.Code {
 		ph.SetChildren(ph.Creates(), ph.NumChildren()-1)
 	}
 	ph.SetPzxid(max(ph.Pzxid(), zxid))
-	a.changed(p)
+	a.changed(parentPath, p)
 	a.touch(parentPath, p)
 	if !exists {
 		return zkerr.NoNode
@@ -361,12 +360,10 @@ func (e *Engine) setData(h *txn.Header, b *txn.Body) (node, zkerr.Code) {
 	c := a.own(b.Path, n)
 	ch := c.Head()
 	e.state.dataSize += int64(len(b.Data)) - int64(ch.DataLength())
-	c.data = b.Data
 	ch.SetDataLength(len(b.Data))
 	ch.SetVersion(b.Version)
 	ch.SetModified(h.Zxid, h.Time)
-	a.setContent(c, b.Path, b.Data)
-	a.changed(c)
+	a.changedData(b.Path, c, b.Data)
 	a.put(b.Path, c)
 	if !e.watches.Empty() {
 		e.fire(proto.EventNodeDataChanged, b.Path, h.Zxid, ch.ACL())
@@ -383,7 +380,7 @@ func (e *Engine) setACL(b *txn.Body) (node, zkerr.Code) {
 	c := a.own(b.Path, n)
 	e.replaceACL(c, b.ACL)
 	c.Head().SetAversion(b.Version)
-	a.changed(c)
+	a.changed(b.Path, c)
 	a.touch(b.Path, c)
 	return node{head: c.head[:]}, zkerr.OK
 }

@@ -189,23 +189,22 @@ func (e *Engine) special() error {
 		n, ok := a.peek(path)
 		if !ok {
 			changed = true
-			c := a.fresh(path, n, []byte{})
+			c := a.fresh(path, n)
 			c.Head().Init(0, 0, 0, 0, znode.OpenACL, e.opts.ExtendedTypes)
-			c.data = []byte{}
 			if path == znode.Config {
 				c.Head().SetACL(e.acls.use(jute.ReadACL()))
 				c.Head().SetAversion(-1)
 			}
 			e.state.dataSize += int64(len(path))
+			a.changedData(path, c, []byte{})
 			a.put(path, c)
-			a.changed(c)
 			if path != znode.Root {
 				parent := znode.Parent(path)
 				pn, _ := a.peek(parent)
 				p := a.own(parent, pn)
 				p.Head().SetChildren(p.Head().Creates(), p.Head().NumChildren()+1)
 				a.touch(parent, p)
-				a.changed(p)
+				a.changed(parent, p)
 			}
 			n, _ = a.peek(path)
 		}

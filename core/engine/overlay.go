@@ -24,7 +24,7 @@ type overlay struct {
 // A cell is one znode with its changes.
 type cell struct {
 	head    [znode.HeadSize]byte
-	data    []byte     // Apply only
+	data    []byte     // Apply: as it is; Prepare: unless content is known
 	acl     []jute.ACL // Prepare only: a list that has no key yet
 	zxid    int64      // Prepare only: of the last change
 	share   uint64     // of the digest
@@ -32,6 +32,7 @@ type cell struct {
 	op      int32      // Apply only: the place of its put in the batch, plus 1
 	exists  bool
 	counts  bool // whether it has a share
+	known   bool // whether content is that of path and data
 }
 
 type undone struct {
@@ -42,8 +43,8 @@ type undone struct {
 
 func (c *cell) Head() znode.Head { return c.head[:] }
 
-// A node is what peek finds: a znode's head, and its cell if it has changes. A
-// cell's data is Apply's; else data is the store's.
+// A node is what peek finds: a znode's head, and its cell if it has changes. The
+// data is the store's.
 type node struct {
 	head znode.Head
 	data []byte
@@ -60,7 +61,7 @@ func (o *overlay) peek(path string) (node, bool) {
 	}
 	if len(o.cells) > 0 {
 		if c := o.cells[path]; c != nil {
-			return node{c.head[:], c.data, c}, c.exists
+			return node{c.head[:], nil, c}, c.exists
 		}
 	}
 	rec, ok, err := o.view.Get(path)
@@ -85,16 +86,17 @@ func (o *overlay) own(path string, n node) *cell {
 	copy(c.head[:], n.head)
 	c.data = n.data
 	c.exists = true
+	c.known = false
 	if c.counts = o.hash && znode.InDigest(path); c.counts {
-		c.content = o.hasher.Content(path, n.data)
-		c.share = o.hasher.Share(c.content, c.head[:])
+		c.share = o.hasher.Whole(path, c.head[:], n.data)
 	}
 	o.cells[path] = c
 	return c
 }
 
 // fresh makes a cell for a znode that does not exist. The overlay keeps path.
-func (o *overlay) fresh(path string, n node, data []byte) *cell {
+// The caller fills the head and calls changedData.
+func (o *overlay) fresh(path string, n node) *cell {
 	c := n.cell
 	if c != nil {
 		o.save(path, c) // it existed, and its deletion is in the overlay
@@ -105,27 +107,41 @@ func (o *overlay) fresh(path string, n node, data []byte) *cell {
 	}
 	c.exists = true
 	c.acl = nil
-	if c.counts = o.hash && znode.InDigest(path); c.counts {
-		c.content = o.hasher.Content(path, data)
-	}
+	c.counts = o.hash && znode.InDigest(path)
 	c.share = 0
 	return c
 }
 
-// setData takes note of other data, for the digest.
-func (o *overlay) setContent(c *cell, path string, data []byte) {
-	if c.counts {
-		c.content = o.hasher.Content(path, data)
+// changed brings the digest up to date after c's head changed.
+func (o *overlay) changed(path string, c *cell) {
+	if !c.counts {
+		return
+	}
+	o.learn(path, c)
+	o.count(c, o.hasher.Share(c.content, c.head[:]))
+}
+
+// learn makes c independent of its data.
+func (o *overlay) learn(path string, c *cell) {
+	if c.counts && !c.known {
+		c.content = o.hasher.Content(path, c.data)
+		c.known = true
 	}
 }
 
-// changed brings the digest up to date after c's head or data changed.
-func (o *overlay) changed(c *cell) {
+// changedData gives c other data, and brings the digest up to date. Its head has
+// changed already.
+func (o *overlay) changedData(path string, c *cell, data []byte) {
+	c.data = data
+	c.known = false
 	if c.counts {
-		share := o.hasher.Share(c.content, c.head[:])
-		o.digest += share - c.share
-		c.share = share
+		o.count(c, o.hasher.Whole(path, c.head[:], data))
 	}
+}
+
+func (o *overlay) count(c *cell, share uint64) {
+	o.digest += share - c.share
+	c.share = share
 }
 
 // gone marks the znode of c as deleted.

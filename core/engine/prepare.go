@@ -57,6 +57,7 @@ type plan struct {
 	version     int32 // setData, setACL, check: as it stands in the txn
 	creates     int32 // create: the parent's counter afterwards
 	isEphemeral bool
+	kept        bool // path and data stay as they are
 }
 
 // request is who asks for a txn.
@@ -274,10 +275,10 @@ func (e *Engine) prepare(q *request, from consensus.ServerID, r *consensus.Reque
 	if len(buf)-at+txn.DigestSize > e.maxTxn() {
 		return e.refuse(q, r, zkerr.MarshallingError)
 	}
-	// From here on the path is what stands in the txn, which nobody changes and
-	// which is kept as long as the path is.
+	// From here on path and data are what stands in the txn, which nobody changes
+	// and which is kept as long as they are.
 	pathAt := at + txn.HeaderSize + 4
-	pl.own(temporary(buf[pathAt : pathAt+len(pl.path)]))
+	pl.own(buf[pathAt:])
 	e.effect(q, &pl)
 	return e.finish(buf, at)
 }
@@ -286,12 +287,17 @@ func (q *request) header(cxid, typ int32) txn.Header {
 	return txn.Header{ClientID: q.session, Cxid: cxid, Zxid: q.zxid, Time: q.now, Type: typ}
 }
 
-// own replaces the plan's temporary path.
-func (pl *plan) own(path string) {
-	pl.path = path
+// own replaces the plan's temporary path and data by those of a txn's record.
+func (pl *plan) own(rec []byte) {
+	n := len(pl.path)
+	pl.path = temporary(rec[:n])
 	if pl.parentPath != "" {
-		pl.parentPath = znode.Parent(path)
+		pl.parentPath = znode.Parent(pl.path)
 	}
+	if pl.data != nil {
+		pl.data = rec[n+4 : n+4+len(pl.data)]
+	}
+	pl.kept = true
 }
 
 // slabSize is how much is allocated at once for txns. They go as they came, so
@@ -638,10 +644,10 @@ func (e *Engine) effect(q *request, pl *plan) {
 		h.SetChildren(pl.creates, h.NumChildren()+1)
 		h.SetPzxid(q.zxid)
 		p.note(q, pl.parentPath, c)
-		c = p.fresh(pl.path, pl.node, pl.data)
+		c = p.fresh(pl.path, pl.node)
 		c.Head().Init(q.zxid, q.now, len(pl.data), pl.owner, znode.OpenACL, e.opts.ExtendedTypes)
 		c.setList(pl.acl)
-		p.note(q, pl.path, c)
+		p.noteData(q, pl, c)
 		if pl.isEphemeral {
 			p.born = append(p.born, birth{q.zxid, q.session, pl.path})
 		}
@@ -653,8 +659,7 @@ func (e *Engine) effect(q *request, pl *plan) {
 		h.SetVersion(pl.version)
 		h.SetModified(q.zxid, q.now)
 		h.SetDataLength(len(pl.data))
-		p.setContent(c, pl.path, pl.data)
-		p.note(q, pl.path, c)
+		p.noteData(q, pl, c)
 	case txn.TypeSetACL:
 		c := p.own(pl.path, pl.node)
 		c.Head().SetAversion(pl.version)
@@ -683,12 +688,23 @@ func (p *preparer) remove(q *request, path string, n node, parentPath string, pa
 	p.queue.push(touched{zxid: q.zxid, path: path})
 }
 
-// note brings digest and queue up to date after a change of c.
+// note brings digest and queue up to date after a change of c's head.
 func (p *preparer) note(q *request, path string, c *cell) {
-	p.changed(c)
-	c.data = nil // only Apply needs it, and the view it is in is gone by then
+	p.changed(path, c)
+	c.data = nil // the view that it is in will be gone
 	c.zxid = q.zxid
 	p.queue.push(touched{zxid: q.zxid, path: path})
+}
+
+// noteData does the same after a change of c's data too.
+func (p *preparer) noteData(q *request, pl *plan, c *cell) {
+	p.changedData(pl.path, c, pl.data)
+	if !pl.kept {
+		p.learn(pl.path, c)
+		c.data = nil
+	}
+	c.zxid = q.zxid
+	p.queue.push(touched{zxid: q.zxid, path: pl.path})
 }
 
 // prepareMulti makes one txn of several operations, each of which sees what

@@ -358,4 +358,3 @@ func TestFreshTree(t *testing.T) {
 		t.Errorf("%d views are held", store.views)
 	}
 }
-
