@@ -69,6 +69,10 @@ type Options struct {
 	// default the list is shuffled once, to spread clients.
 	InOrder bool
 
+	// FailFast makes requests fail with zkerr.ConnectionLoss when none of the servers could be
+	// reached, where else they would wait on.
+	FailFast bool
+
 	// Session resumes a session instead of opening a new one, and LastZxid is then the highest
 	// zxid that it has seen.
 	Session  *Session
@@ -282,7 +286,8 @@ func (c *Client) Abandon() {
 }
 
 // Close ends the session, if there is a connection to say so on, and the client. It waits for the
-// server's answer as long as ctx allows.
+// server's answer, and until Options.OnEvent has taken the last event, as long as ctx allows.
+// OnEvent itself must not call it.
 func (c *Client) Close(ctx context.Context) error {
 	c.mu.Lock()
 	connected := c.conn != nil && !c.closing && !c.state.final()
@@ -293,6 +298,12 @@ func (c *Client) Close(ctx context.Context) error {
 		_, err = c.start(closeOp{}).Wait(ctx)
 	}
 	c.Abandon()
+	if c.events.ended != nil {
+		select {
+		case <-c.events.ended:
+		case <-ctx.Done():
+		}
+	}
 	return err
 }
 

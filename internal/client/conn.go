@@ -60,6 +60,9 @@ func (c *Client) run(ctx context.Context) {
 			}
 			// Once round the list without a pause, then ever more slowly.
 			if tried++; tried >= len(c.servers) {
+				if c.opt.FailFast {
+					c.failQueue()
+				}
 				pause := min(time.Second, 20*time.Millisecond<<min((tried-len(c.servers))/len(c.servers), 6))
 				select {
 				case <-time.After(pause):
@@ -70,6 +73,17 @@ func (c *Client) run(ctx context.Context) {
 		}
 		tried = 0
 		c.serve(ctx, cn)
+	}
+}
+
+// failQueue ends the requests that wait for a connection.
+func (c *Client) failQueue() {
+	c.mu.Lock()
+	queue := c.queue
+	c.queue = nil
+	c.mu.Unlock()
+	for _, call := range queue {
+		call.finish(zkerr.ConnectionLoss)
 	}
 }
 

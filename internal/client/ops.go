@@ -178,7 +178,11 @@ func (o CreateOp) code() proto.Op {
 func (CreateOp) name() string   { return "create" }
 func (o CreateOp) path() string { return o.Path }
 func (o CreateOp) append(b []byte, chroot string) []byte {
-	b = jute.AppendString(b, serverPath(chroot, o.Path))
+	path := serverPath(chroot, o.Path)
+	if chroot != "" && o.Path == "/" && (o.Mode == PersistentSequential || o.Mode == EphemeralSequential || o.Mode == PersistentSequentialTTL) {
+		path += "/" // else the number would go behind the chroot's own name
+	}
+	b = jute.AppendString(b, path)
 	b = jute.AppendBuffer(b, o.Data)
 	acl := o.ACL
 	if acl == nil {

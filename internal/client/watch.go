@@ -289,11 +289,13 @@ type eventQueue struct {
 	events  []Event
 	stopped bool
 	ready   chan struct{}
+	ended   chan struct{} // closed when all events up to stop were taken
 }
 
 func (q *eventQueue) start(f func(Event)) {
-	q.ready = make(chan struct{}, 1)
+	q.ready, q.ended = make(chan struct{}, 1), make(chan struct{})
 	go func() {
+		defer close(q.ended)
 		for range q.ready {
 			q.mu.Lock()
 			events, stopped := q.events, q.stopped
