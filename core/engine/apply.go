@@ -172,11 +172,11 @@ func (e *Engine) applyOp(h *txn.Header, typ int32, b *txn.Body) (node, zkerr.Cod
 		if b.Ephemeral {
 			owner = h.ClientID
 		}
-		return e.create(h, typ, b, owner)
+		return e.create(h, b, owner)
 	case txn.TypeCreateContainer:
-		return e.create(h, typ, b, znode.ContainerOwner)
+		return e.create(h, b, znode.ContainerOwner)
 	case txn.TypeCreateTTL:
-		return e.create(h, typ, b, znode.TTLOwner(b.TTL))
+		return e.create(h, b, znode.TTLOwner(b.TTL))
 	case txn.TypeDelete, txn.TypeDeleteContainer:
 		return node{}, e.delete(h.Zxid, b.Path)
 	case txn.TypeSetData, txn.TypeReconfig:
@@ -207,7 +207,7 @@ func (a *applier) put(path string, c *cell) {
 	op.Kind, op.Data = storage.OpPut, c.data
 }
 
-func (e *Engine) create(h *txn.Header, typ int32, b *txn.Body, owner int64) (node, zkerr.Code) {
+func (e *Engine) create(h *txn.Header, b *txn.Body, owner int64) (node, zkerr.Code) {
 	a := &e.applier
 	parentPath := znode.Parent(b.Path)
 	pn, ok := a.peek(parentPath)
@@ -221,11 +221,12 @@ func (e *Engine) create(h *txn.Header, typ int32, b *txn.Body, owner int64) (nod
 	}
 	if exists {
 		// Played again. The znode stays as it is, but for the list: that of a
-		// snapshot may be older than the znode.
+		// snapshot may be older than the znode. Its parent may be as it was before
+		// (Apache looks after that for one kind of create of four).
 		c := a.own(b.Path, n)
 		e.replaceACL(c, b.ACL)
 		a.touch(b.Path, c)
-		if typ == txn.TypeCreate && later(creates, pn.head.Creates()) {
+		if later(creates, pn.head.Creates()) {
 			p := a.own(parentPath, pn)
 			p.Head().SetChildren(creates, p.Head().NumChildren())
 			p.Head().SetPzxid(h.Zxid)

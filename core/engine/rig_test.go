@@ -1,18 +1,26 @@
 package engine
 
 import (
-	"testing"
-
 	"github.com/zkcore/zkcore/core/jute"
 	"github.com/zkcore/zkcore/core/proto"
 	"github.com/zkcore/zkcore/core/zkerr"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
+// tb is what *testing.T and *rapid.T have in common.
+type tb interface {
+	Helper()
+	Error(args ...any)
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Failed() bool
+}
+
 // A rig is a node without sockets: what is written is prepared, applied and
 // answered at once, or, while it is held, when it is released.
 type rig struct {
-	t       testing.TB
+	t       tb
 	e       *Engine
 	store   *mapStore
 	now     int64
@@ -46,7 +54,7 @@ type reply struct {
 	path string
 }
 
-func newRig(t testing.TB, opts Options) *rig {
+func newRig(t tb, opts Options) *rig {
 	t.Helper()
 	if opts.OnDigestMismatch == nil {
 		opts.OnDigestMismatch = func(zxid int64, txn, tree uint64) {

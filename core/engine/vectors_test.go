@@ -102,7 +102,7 @@ func loadWant(t *testing.T, dir string) wantState {
 }
 
 // dump is the state of an engine as lines, to be compared.
-func (e *Engine) dump(t *testing.T) map[string]string {
+func (e *Engine) dump(t tb) map[string]string {
 	t.Helper()
 	out := map[string]string{}
 	kids := map[string]int32{}
@@ -132,7 +132,7 @@ func (e *Engine) dump(t *testing.T) map[string]string {
 }
 
 // check holds what follows from the znodes against what is kept beside them.
-func (e *Engine) check(t *testing.T, kids map[string]int32) {
+func (e *Engine) check(t tb, kids map[string]int32) {
 	t.Helper()
 	var digest uint64
 	var size int64
@@ -206,7 +206,7 @@ func (w *wantState) dump() map[string]string {
 	return out
 }
 
-func compareDumps(t *testing.T, got, want map[string]string) {
+func compareDumps(t tb, got, want map[string]string) {
 	t.Helper()
 	for path, w := range want {
 		if g := got[path]; g != w {

@@ -1,0 +1,407 @@
+package engine
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/zkcore/zkcore/core/jute"
+	"github.com/zkcore/zkcore/core/proto"
+	"github.com/zkcore/zkcore/core/txnlog"
+	"github.com/zkcore/zkcore/core/zkerr"
+	"github.com/zkcore/zkcore/plugins/consensus"
+)
+
+var modelOptions = Options{ExtendedTypes: true}
+
+// A world is an engine and the model, fed with the same.
+type world struct {
+	t     *rapid.T
+	r     *rig
+	m     *model
+	alive []*client
+	next  int64
+	want  []wanted
+	// states has the tree behind each txn, if it is wanted.
+	states   []map[string]mnode
+	sessions []map[int64]bool
+	keep     bool
+}
+
+type wanted struct {
+	c    *client
+	xid  int32
+	op   proto.Op
+	code zkerr.Code
+	body []byte
+	zxid int64
+}
+
+func newWorld(t *rapid.T, keep bool) *world {
+	w := &world{t: t, r: newRig(t, modelOptions), m: newModel(), next: 100, keep: keep}
+	w.r.held = true
+	w.record()
+	return w
+}
+
+func (w *world) record() {
+	if w.keep {
+		w.states = append(w.states, maps.Clone(w.m.nodes))
+		w.sessions = append(w.sessions, maps.Clone(w.m.sessions))
+	}
+}
+
+var users = []consensus.Identity{{Scheme: "digest", ID: "ann:h"}, {Scheme: "digest", ID: "bob:h"}}
+
+func (w *world) open(rt *rapid.T) {
+	w.next++
+	c := w.r.connect(w.next)
+	c.auth = append(c.auth, rapid.SampledFrom([][]consensus.Identity{nil, users[:1], users[1:], users, {{Scheme: "super"}}}).Draw(rt, "auth")...)
+	w.m.open(w.next)
+	w.alive = append(w.alive, c)
+	w.record()
+}
+
+var (
+	genPath = rapid.Custom(func(t *rapid.T) string {
+		p := ""
+		for range rapid.IntRange(1, 3).Draw(t, "depth") {
+			p += "/" + rapid.SampledFrom([]string{"a", "b"}).Draw(t, "name")
+		}
+		return rapid.SampledFrom([]string{p, p, p, p, p, p, p, p, "/", "/zookeeper/a", "/zookeeper/quota", "a", "/a/", "//a", "/a/../b"}).Draw(t, "path")
+	})
+	genACL = rapid.SampledFrom([][]jute.ACL{
+		jute.OpenACL(), jute.OpenACL(), jute.OpenACL(), jute.OpenACL(), jute.ReadACL(),
+		{{Perms: 31, Scheme: "auth"}}, {{Perms: 31, Scheme: "auth"}, {Perms: 1, Scheme: "world", ID: "anyone"}},
+		{{Perms: 13, Scheme: "digest", ID: "ann:h"}, {Perms: 13, Scheme: "digest", ID: "ann:h"}},
+		{{Perms: 0, Scheme: "world", ID: "anyone"}}, {}, nil, {{Perms: 31, Scheme: "who", ID: "knows"}},
+	})
+	genData    = rapid.SampledFrom([][]byte{nil, {}, {1}, []byte("some more bytes than before"), bytes.Repeat([]byte{7}, 2000)})
+	genVersion = rapid.SampledFrom([]int32{-1, -1, -1, 0, 1, 2})
+)
+
+func genOp(multi bool) *rapid.Generator[proto.MultiOp] {
+	ops := []proto.Op{proto.OpCreate, proto.OpCreate, proto.OpCreate, proto.OpCreate2, proto.OpCreateContainer, proto.OpCreateTTL,
+		proto.OpDelete, proto.OpDelete, proto.OpSetData, proto.OpSetACL}
+	if multi {
+		ops[len(ops)-1] = proto.OpCheck
+	}
+	return rapid.Custom(func(t *rapid.T) proto.MultiOp {
+		o := proto.MultiOp{Op: rapid.SampledFrom(ops).Draw(t, "op"), Path: genPath.Draw(t, "path")}
+		switch o.Op {
+		case proto.OpCreate, proto.OpCreate2, proto.OpCreateContainer:
+			o.Data, o.ACL = genData.Draw(t, "data"), genACL.Draw(t, "acl")
+			o.Flags = proto.CreateFlags(rapid.SampledFrom([]int32{0, 0, 0, 1, 1, 2, 3, 4}).Draw(t, "flags"))
+		case proto.OpCreateTTL:
+			o.Data, o.ACL = genData.Draw(t, "data"), genACL.Draw(t, "acl")
+			o.Flags = proto.CreateFlags(rapid.SampledFrom([]int32{5, 5, 6}).Draw(t, "flags"))
+			o.TTL = rapid.SampledFrom([]int64{-1, 0, 1, 5000, 1<<40 - 1, 1 << 40}).Draw(t, "ttl")
+		case proto.OpSetData:
+			o.Data, o.Version = genData.Draw(t, "data"), genVersion.Draw(t, "version")
+		case proto.OpSetACL:
+			o.ACL, o.Version = genACL.Draw(t, "acl"), genVersion.Draw(t, "version")
+		default:
+			o.Version = genVersion.Draw(t, "version")
+		}
+		return o
+	})
+}
+
+func encode(o proto.MultiOp) []byte {
+	switch o.Op {
+	case proto.OpCreate, proto.OpCreate2, proto.OpCreateContainer:
+		return (&proto.CreateRequest{Path: o.Path, Data: o.Data, ACL: o.ACL, Flags: o.Flags}).Append(nil)
+	case proto.OpCreateTTL:
+		return (&proto.CreateTTLRequest{CreateRequest: proto.CreateRequest{Path: o.Path, Data: o.Data, ACL: o.ACL, Flags: o.Flags}, TTL: o.TTL}).Append(nil)
+	case proto.OpSetData:
+		return (&proto.SetDataRequest{Path: o.Path, Data: o.Data, Version: o.Version}).Append(nil)
+	case proto.OpSetACL:
+		return (&proto.SetACLRequest{Path: o.Path, ACL: o.ACL, Version: o.Version}).Append(nil)
+	}
+	return (&proto.VersionRequest{Path: o.Path, Version: o.Version}).Append(nil)
+}
+
+// step does something that a client, or the time, may do.
+func (w *world) step(rt *rapid.T) {
+	w.r.now++
+	what := rapid.IntRange(0, 19).Draw(rt, "step")
+	if len(w.alive) == 0 || what == 0 && len(w.alive) < 4 {
+		w.open(rt)
+		return
+	}
+	c := rapid.SampledFrom(w.alive).Draw(rt, "client")
+	body := func(b []byte) []byte { return slices.Clone(b) }
+	switch {
+	case what == 1:
+		// Its client, or the leader, ends a session; once more is no harm.
+		w.r.prepare(0, &consensus.Request{Session: c.session, Op: int32(proto.OpCloseSession)})
+		w.m.close(c.session)
+		if rapid.Bool().Draw(rt, "twice") {
+			w.record()
+			w.r.prepare(0, &consensus.Request{Session: c.session, Op: int32(proto.OpCloseSession)})
+			w.m.close(c.session)
+		} else {
+			// What was on its way comes too late.
+			w.record()
+			o := genOp(false).Draw(rt, "op")
+			code, want := w.m.write(c.session, w.r.now, c.auth, o)
+			w.want = append(w.want, wanted{c, c.send(o.Op, encode(o)), o.Op, code, body(want), w.m.zxid})
+		}
+		w.alive = slices.DeleteFunc(w.alive, func(o *client) bool { return o == c })
+	case what <= 4:
+		ops := rapid.SliceOfN(genOp(true), 0, 4).Draw(rt, "ops")
+		ops = slices.DeleteFunc(ops, func(o proto.MultiOp) bool { return o.Op == proto.OpCreateTTL && !o.Flags.TTL() })
+		req := proto.MultiRequest{Ops: ops}
+		code, want := w.m.multi(c.session, w.r.now, c.auth, ops)
+		w.want = append(w.want, wanted{c, c.send(proto.OpMulti, req.Append(nil)), proto.OpMulti, code, want, w.m.zxid})
+	default:
+		o := genOp(false).Draw(rt, "op")
+		code, want := w.m.write(c.session, w.r.now, c.auth, o)
+		w.want = append(w.want, wanted{c, c.send(o.Op, encode(o)), o.Op, code, want, w.m.zxid})
+	}
+	w.record()
+}
+
+// settle applies what is held and compares all replies.
+func (w *world) settle() {
+	w.t.Helper()
+	w.r.release(len(w.r.pending))
+	for _, x := range w.want {
+		found := false
+		for _, g := range x.c.got {
+			if g.xid != x.xid {
+				continue
+			}
+			found = true
+			if g.code != x.code || !bytes.Equal(g.body, x.body) || g.zxid != x.zxid {
+				w.t.Errorf("%s of session %d: %v %x at %d, the model says %v %x at %d",
+					x.op, x.c.session, g.code, g.body, g.zxid, x.code, x.body, x.zxid)
+			}
+		}
+		if !found {
+			w.t.Errorf("%s of session %d: no reply", x.op, x.c.session)
+		}
+	}
+	w.want = nil
+	for _, c := range w.r.conns {
+		c.got = nil
+	}
+	if n := w.r.e.Outstanding(); n != 0 {
+		w.t.Errorf("%d outstanding", n)
+	}
+	p := &w.r.e.preparer
+	if len(p.cells) != 0 || p.queue.len() != 0 || len(p.born) != 0 {
+		w.t.Errorf("prepare keeps %d cells, %d entries, %d births", len(p.cells), p.queue.len(), len(p.born))
+	}
+	w.same(w.r.e)
+	w.reads()
+}
+
+func (w *world) same(e *Engine) {
+	w.t.Helper()
+	compareDumps(w.t, e.dump(w.t), w.m.dump())
+	if e.Digest() != w.m.digest() {
+		w.t.Errorf("digest %d, the model has %d", e.Digest(), w.m.digest())
+	}
+	if e.SessionCount() != len(w.m.sessions) {
+		w.t.Errorf("%d sessions, the model has %d", e.SessionCount(), len(w.m.sessions))
+	}
+	if e.LastZxid() != w.m.zxid {
+		w.t.Errorf("zxid %d, the model has %d", e.LastZxid(), w.m.zxid)
+	}
+}
+
+// reads compares what the reads say.
+func (w *world) reads() {
+	w.t.Helper()
+	for _, c := range w.alive {
+		for path, n := range w.m.nodes {
+			req := (&proto.ReadRequest{Path: path}).Append(nil)
+			may := mayDo(n.acl, jute.PermRead, c.auth)
+			stat := w.m.stat(path)
+			for op, want := range map[proto.Op][]byte{
+				proto.OpExists:       stat.Append(nil),
+				proto.OpGetData:      stat.Append(jute.AppendBuffer(nil, n.data)),
+				proto.OpGetChildren:  jute.AppendStrings(nil, append([]string{}, w.m.children(path)...)),
+				proto.OpGetChildren2: stat.Append(jute.AppendStrings(nil, append([]string{}, w.m.children(path)...))),
+			} {
+				g := c.read(op, req)
+				if may && (g.code != zkerr.OK || !bytes.Equal(g.body, want)) || !may && g.code != zkerr.NoAuth {
+					w.t.Errorf("%s %s: %v %x, the model says %v %x", op, path, g.code, g.body, may, want)
+				}
+			}
+		}
+	}
+}
+
+func (w *world) play(rt *rapid.T, steps int) {
+	w.t.Helper()
+	for range steps {
+		w.step(rt)
+		switch rapid.IntRange(0, 9).Draw(rt, "release") {
+		case 0:
+			w.settle()
+		case 1, 2, 3:
+			w.r.release(rapid.IntRange(0, len(w.r.pending)).Draw(rt, "n"))
+		}
+	}
+	w.settle()
+}
+
+// The engine answers as the model does and keeps the same tree, however deep the
+// pipeline between prepare and apply. Another engine that applies the same txns
+// in batches of other sizes has that tree too, and so has one that reads the
+// snapshot of the first.
+func TestEngineIsTheModel(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorld(rt, false)
+		w.play(rt, 40)
+		e := New(modelOptions)
+		if err := e.Open(newMapStore()); err != nil {
+			rt.Fatal(err)
+		}
+		rest := w.r.log
+		for len(rest) > 0 {
+			n := rapid.IntRange(1, len(rest)).Draw(rt, "batch")
+			if err := e.Apply(rest[:n], nil); err != nil {
+				rt.Fatal(err)
+			}
+			rest = rest[n:]
+		}
+		w.same(e)
+		if err := e.Apply(w.r.log, nil); err != nil { // all of it is below LastZxid
+			rt.Fatal(err)
+		}
+		w.same(e)
+		w.same(reload(rt, e, e.LastZxid(), txnlog.FileForm))
+		// And the store holds all that an engine needs.
+		again := New(modelOptions)
+		if err := again.Open(e.store); err != nil {
+			rt.Fatal(err)
+		}
+		w.same(again)
+	})
+}
+
+// reload makes another engine from the snapshot of e, as if it were of zxid.
+func reload(t tb, e *Engine, zxid int64, form txnlog.Form) *Engine {
+	t.Helper()
+	var b bytes.Buffer
+	sw := txnlog.NewSnapshotWriter(&b, form)
+	if err := WriteSnapshot(sw, form, e.View()); err != nil {
+		t.Fatal(err)
+	}
+	if err := sw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	store := newMapStore()
+	if _, err := ReadSnapshot(txnlog.NewSnapshotReader(&b, form), store, zxid, e.opts); err != nil {
+		t.Fatal(err)
+	}
+	f := New(e.opts)
+	if err := f.Open(store); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// Applying a second time what a snapshot holds already changes nothing in the
+// end, from whatever txn one begins.
+func TestReplayTwiceIsOnce(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorld(rt, false)
+		w.play(rt, 25)
+		from := rapid.Int64Range(0, w.m.zxid).Draw(rt, "from")
+		e := reload(rt, w.r.e, from, rapid.SampledFrom([]txnlog.Form{txnlog.FileForm, txnlog.StreamForm}).Draw(rt, "form"))
+		if e.LastZxid() != from {
+			rt.Fatalf("snapshot of %d has %d", from, e.LastZxid())
+		}
+		if err := e.Apply(w.r.log, nil); err != nil {
+			rt.Fatal(err)
+		}
+		w.same(e)
+	})
+}
+
+// Apache writes its snapshots while it applies: each znode is as it was when the
+// walk came by, later than its parent and its elder siblings. Replay makes the
+// true state of it.
+func TestReplayOverAFuzzySnapshot(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorld(rt, true)
+		w.play(rt, 30)
+		now := rapid.IntRange(0, len(w.states)-1).Draw(rt, "begin")
+		begin := int64(now)
+		var b bytes.Buffer
+		sw := txnlog.NewSnapshotWriter(&b, txnlog.StreamForm)
+		ids := slices.Sorted(maps.Keys(w.sessions[now]))
+		sw.Sessions(len(ids))
+		for _, id := range ids {
+			sw.Session(id, 10000)
+		}
+		// The lists that are in use when it begins; the key is their place.
+		var lists []string
+		keys := map[string]int64{}
+		text := map[string][]jute.ACL{}
+		for _, path := range slices.Sorted(maps.Keys(w.states[now])) {
+			acl := w.states[now][path].acl
+			if s := fmt.Sprint(acl); keys[s] == 0 {
+				lists = append(lists, s)
+				keys[s], text[s] = int64(len(lists)), acl
+			}
+		}
+		sw.ACLs(len(lists))
+		for _, s := range lists {
+			sw.ACL(keys[s], text[s])
+		}
+		var walk func(path string)
+		walk = func(path string) {
+			n, ok := w.states[now][path]
+			if !ok {
+				return
+			}
+			m := &model{nodes: w.states[now]}
+			names := m.children(path)
+			key := keys[fmt.Sprint(n.acl)]
+			if key == 0 {
+				key = 999 // made later: it is in no table
+			}
+			stored := path
+			if path == "/" {
+				stored = ""
+			}
+			s := n.stat
+			err := sw.Node(&txnlog.Node{Path: stored, Data: n.data, ACL: key, Stat: txnlog.Stat{
+				Czxid: s.Czxid, Mzxid: s.Mzxid, Ctime: s.Ctime, Mtime: s.Mtime,
+				Version: s.Version, Cversion: s.Cversion, Aversion: s.Aversion, EphemeralOwner: int64(n.owner()), Pzxid: s.Pzxid,
+			}})
+			if err != nil {
+				rt.Fatal(err)
+			}
+			for _, name := range names {
+				now = min(now+rapid.IntRange(0, 4).Draw(rt, "later"), len(w.states)-1)
+				walk(stored + "/" + name)
+			}
+		}
+		walk("/")
+		if err := sw.Close(); err != nil {
+			rt.Fatal(err)
+		}
+		store := newMapStore()
+		if _, err := ReadSnapshot(txnlog.NewSnapshotReader(&b, txnlog.StreamForm), store, begin, modelOptions); err != nil {
+			rt.Fatal(err)
+		}
+		e := New(modelOptions)
+		if err := e.Open(store); err != nil {
+			rt.Fatal(err)
+		}
+		if err := e.Apply(w.r.log, nil); err != nil {
+			rt.Fatal(err)
+		}
+		w.same(e)
+	})
+}
