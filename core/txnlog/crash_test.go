@@ -113,7 +113,7 @@ func (s *story) from() consensus.Zxid {
 func (s *story) check(left *vfs.Mem) error {
 	for range 2 {
 		var seen []consensus.Txn
-		l, rec, err := OpenLog(left, "/d", Options{From: s.from(), PreAllocKB: 1, Visit: func(x consensus.Txn) error {
+		_, rec, err := OpenLog(left, "/d", Options{From: s.from(), PreAllocKB: 1, Visit: func(x consensus.Txn) error {
 			seen = append(seen, consensus.Txn{Zxid: x.Zxid, Data: bytes.Clone(x.Data)})
 			return nil
 		}})
@@ -136,7 +136,8 @@ func (s *story) check(left *vfs.Mem) error {
 		// What was reported is durable, and it can go on.
 		left = left.Crash(vfs.LoseAll, 0)
 		s.low, s.high = rec.Last, rec.Last
-		if l, _, err = OpenLog(left, "/d", Options{From: s.from()}); err != nil {
+		l, _, err := OpenLog(left, "/d", Options{From: s.from()})
+		if err != nil {
 			return fmt.Errorf("opened again: %w", err)
 		}
 		if l.Last() != rec.Last {

@@ -53,47 +53,55 @@ func WriteEpoch(fsys vfs.FS, dir, name string, epoch int64) error {
 }
 
 // OpenEpochs reads the epoch files in dir at the start of a member whose log
-// ends with last. A file that is missing is written with the epoch of last. A
-// log of a later epoch than the current one is an error, unless the server died
-// between the log and the rename of currentEpoch: then the new value is beside it.
+// ends with last. A file that is missing is written with the epoch of last.
+//
+// A log of a later epoch than the current one is what a learner leaves that died
+// after it had logged what its leader sent and before it wrote currentEpoch. The
+// epoch that it was about to write is then beside the file, or it is the log's,
+// if that was promised: the leader of an epoch proposes nothing before the epoch
+// is established, and what a learner logs of it is a prefix of its history. A
+// log of an epoch that was never promised is an error.
 func OpenEpochs(fsys vfs.FS, dir string, last consensus.Zxid) (Epochs, error) {
 	e := Epochs{Accepted: last.Epoch(), Current: last.Epoch()}
-	current, ok, err := ReadEpoch(fsys, dir, CurrentEpoch)
+	current, hasCurrent, err := ReadEpoch(fsys, dir, CurrentEpoch)
 	if err != nil {
 		return e, err
 	}
-	switch {
-	case !ok:
-		if err := WriteEpoch(fsys, dir, CurrentEpoch, e.Current); err != nil {
-			return e, err
-		}
-	case last.Epoch() > current:
+	accepted, hasAccepted, err := ReadEpoch(fsys, dir, AcceptedEpoch)
+	if err != nil {
+		return e, err
+	}
+	if hasAccepted {
+		e.Accepted = accepted
+	}
+	if hasCurrent {
+		e.Current = current
+	}
+	if hasCurrent && last.Epoch() > current {
 		next, ok, err := ReadEpoch(fsys, dir, CurrentEpoch+".tmp")
-		if err != nil || !ok || next < last.Epoch() {
+		switch {
+		case err == nil && ok && next >= last.Epoch():
+			e.Current = next
+		case hasAccepted && accepted >= last.Epoch():
+			e.Current = last.Epoch()
+		default:
 			return e, &Damage{File: join(dir, CurrentEpoch), Reason: fmt.Sprintf(
 				"the current epoch, %x, is older than the last zxid, %x", current, int64(last))}
 		}
-		if err := WriteEpoch(fsys, dir, CurrentEpoch, next); err != nil {
-			return e, err
-		}
-		e.Current = next
-	default:
-		e.Current = current
-	}
-	accepted, ok, err := ReadEpoch(fsys, dir, AcceptedEpoch)
-	if err != nil {
-		return e, err
-	}
-	if !ok {
-		if err := WriteEpoch(fsys, dir, AcceptedEpoch, e.Accepted); err != nil {
-			return e, err
-		}
-	} else {
-		e.Accepted = accepted
 	}
 	if e.Accepted < e.Current {
 		return e, &Damage{File: join(dir, AcceptedEpoch), Reason: fmt.Sprintf(
 			"the accepted epoch, %x, is less than the current epoch, %x", e.Accepted, e.Current)}
+	}
+	if !hasAccepted {
+		if err := WriteEpoch(fsys, dir, AcceptedEpoch, e.Accepted); err != nil {
+			return e, err
+		}
+	}
+	if !hasCurrent || e.Current != current {
+		if err := WriteEpoch(fsys, dir, CurrentEpoch, e.Current); err != nil {
+			return e, err
+		}
 	}
 	return e, nil
 }
