@@ -832,6 +832,7 @@ func testWalkCommit(t *testing.T, f Factory) {
 	old := r.view()
 	step := 0
 	commit := func() bool {
+		step++
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
@@ -843,7 +844,6 @@ func testWalkCommit(t *testing.T, f Factory) {
 			r.m.commit(b)
 			r.s.View().Release()
 		}()
-		step++
 		select {
 		case <-done:
 			return true

@@ -1,0 +1,7 @@
+//go:build !linux || race
+
+package mem
+
+func forgetPages([]byte) {}
+
+func hugePages([]byte) {}
