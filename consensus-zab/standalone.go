@@ -78,7 +78,7 @@ func (s *standalone) start(base, last consensus.Zxid) {
 			return
 		}
 		if err != nil {
-			s.cfg.Fail(10, err)
+			s.cfg.Fail(1, err)
 			return
 		}
 		if last > base {

@@ -34,7 +34,7 @@ func OpenFS(fsys vfs.FS) consensus.Open {
 			alone.start(s.base, s.last)
 			return alone, nil
 		}
-		return openMember(fsys, cfg, o, s, j, c)
+		return openEnsemble(fsys, cfg, o, s, j, c)
 	}
 }
 
@@ -100,6 +100,11 @@ func addRun(runs []protocol.Run, z consensus.Zxid) []protocol.Run {
 	return append(runs, protocol.Run{First: z, Last: z})
 }
 
-func openMember(vfs.FS, consensus.Config, options, store, *journal, *caller) (consensus.Member, error) {
-	return nil, errors.New("ensembles are being built")
+// newestSnapshot is the size of the newest snapshot in dir, 0 if there is none.
+func newestSnapshot(fsys vfs.FS, dir string) (int64, error) {
+	files, err := txnlog.ListSnapshots(fsys, dir)
+	if err != nil || len(files) == 0 {
+		return 0, err
+	}
+	return files[0].Size, nil
 }

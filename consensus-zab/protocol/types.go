@@ -122,16 +122,28 @@ type (
 		Gen  uint64
 		Txns []Txn
 	}
-	// SaveAccepted writes acceptedEpoch. Answer: AcceptedSaved.
-	SaveAccepted struct{ Epoch int64 }
-	// SaveCurrent writes currentEpoch. Answer: CurrentSaved.
-	SaveCurrent struct{ Epoch int64 }
-	// Truncate makes Zxid the last txn of the log. No answer: later jobs wait for it.
-	Truncate struct{ Zxid Zxid }
-	// ResetLog empties the log. No answer.
-	ResetLog struct{}
-	// Scan reads which zxids the log holds above From. It may give up when it has read
-	// more than what sending a snapshot is thought to cost. Answer: Scanned.
+	// SaveAccepted writes acceptedEpoch. Answer: Saved.
+	SaveAccepted struct {
+		ID    uint64
+		Epoch int64
+	}
+	// SaveCurrent writes currentEpoch. Answer: Saved.
+	SaveCurrent struct {
+		ID    uint64
+		Epoch int64
+	}
+	// Truncate makes Zxid the last txn of the log. Base says that it is the zxid of the
+	// node's state on disk, and so need not be in the log: then the log is emptied. No
+	// answer: later jobs wait for it.
+	Truncate struct {
+		Zxid Zxid
+		Base bool
+	}
+	// ResetLog empties the log, which goes on after Zxid. No answer.
+	ResetLog struct{ Zxid Zxid }
+	// Scan reads which zxids the log holds above From. If it is limited it may be done
+	// beside the other jobs, and gives up when it has read more than what sending a
+	// snapshot is thought to cost. Answer: Scanned.
 	Scan struct {
 		ID      uint64
 		From    Zxid
@@ -199,11 +211,6 @@ type (
 		Name, Key string
 		Value     float64
 	}
-	// Fail ends the process.
-	Fail struct {
-		Code int
-		Text string
-	}
 )
 
 // Config is what the machines must know.
@@ -238,8 +245,6 @@ type Config struct {
 	// MaxSnapshots and MaxDiffs bound the observers that are being synchronised at a
 	// time.
 	MaxSnapshots, MaxDiffs int
-	// Log says of an observer whether it logs what it is informed of.
-	Log bool
 }
 
 func (c *Config) initTimeout() Time { return c.Tick * Time(c.InitLimit) }

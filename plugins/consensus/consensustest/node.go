@@ -31,6 +31,7 @@ type Node struct {
 	mu        sync.Mutex
 	changed   sync.Cond
 	member    consensus.Member
+	opening   bool // the member is being opened
 	calling   bool // a call is under way: they must not overlap
 	recovered bool
 	role      consensus.Role
@@ -121,6 +122,9 @@ func (n *Node) enter(what string) {
 	}
 	n.calling = true
 	n.calls++
+	for n.opening && what != "Recover" {
+		n.changed.Wait()
+	}
 }
 
 func (n *Node) leave() {
@@ -474,14 +478,6 @@ func (n *Node) propose(k int, session int64, cxid int32, size int) (consensus.Zx
 		n.next += consensus.Zxid(k)
 	}
 	return n.next - 1, err
-}
-
-// SetMember tells the node whom to propose to. A member calls the node before its Open
-// returns: until SetMember the node waits in Receive and the test must not propose.
-func (n *Node) SetMember(m consensus.Member) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.member = m
 }
 
 // State is what a test looks at.

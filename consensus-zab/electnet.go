@@ -1,0 +1,345 @@
+package zab
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/zkcore/zkcore/consensus-zab/protocol"
+	"github.com/zkcore/zkcore/core/quorum"
+	"github.com/zkcore/zkcore/plugins/consensus"
+)
+
+// An electNet carries notifications. Of each pair of servers the one with the larger id
+// makes the connection; the other one, when it has something to say, knocks: it connects,
+// says who it is, and is called back.
+type electNet struct {
+	e     *ensemble
+	self  consensus.Server
+	hello []byte
+	lns   []net.Listener
+	busy  chan struct{} // bounds the handshakes
+
+	mu     sync.Mutex
+	closed bool
+	peers  map[consensus.ServerID]*electPeer
+}
+
+// An electPeer is another server on the election port.
+type electPeer struct {
+	id      consensus.ServerID
+	addrs   []string
+	c       net.Conn
+	since   time.Time // when c began
+	wake    chan struct{}
+	next    []byte // to be sent: only the newest counts
+	last    []byte // the last one that was sent, for a connection that begins anew
+	dialing bool
+}
+
+// crossing is how long a knock and a connection in the other direction may miss each
+// other.
+const crossing = 500 * time.Millisecond
+
+func newElectNet(e *ensemble, self consensus.Server) *electNet {
+	n := &electNet{e: e, self: self, busy: make(chan struct{}, 64), peers: map[consensus.ServerID]*electPeer{}}
+	hello := quorum.InitialMessage{Version: quorum.InitialV1, SID: int64(self.ID)}
+	for _, a := range self.Election[:1] {
+		if hp, err := splitHostPort(a); err == nil {
+			hello.Addrs = append(hello.Addrs, hp)
+		}
+	}
+	n.hello = hello.Append(nil)
+	for _, s := range e.cfg.Servers {
+		if s.ID != self.ID {
+			n.peers[s.ID] = &electPeer{id: s.ID, addrs: s.Election, wake: make(chan struct{}, 1)}
+		}
+	}
+	return n
+}
+
+// listen opens the election port. It tries as often as the configuration says.
+func (n *electNet) listen() error {
+	for _, a := range n.e.listenAddrs(n.self.Election) {
+		for try := 1; ; try++ {
+			ln, err := n.e.listenConfig().Listen(context.Background(), "tcp", a)
+			if err == nil {
+				n.lns = append(n.lns, ln)
+				break
+			}
+			if n.e.opts.bindRetries != 0 && try >= n.e.opts.bindRetries {
+				n.close()
+				return fmt.Errorf("election port: %w", err)
+			}
+			n.e.cfg.Log.Warn("election port can't be opened; trying again", "address", a, "error", err)
+			time.Sleep(time.Second)
+		}
+	}
+	return nil
+}
+
+func (n *electNet) start() {
+	for _, ln := range n.lns {
+		n.e.wg.Add(1)
+		go func() { defer n.e.wg.Done(); n.accept(ln) }()
+	}
+}
+
+func (n *electNet) close() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.closed = true
+	for _, ln := range n.lns {
+		ln.Close()
+	}
+	for _, p := range n.peers {
+		if p.c != nil {
+			p.c.Close()
+		}
+	}
+}
+
+func (n *electNet) accept(ln net.Listener) {
+	for {
+		c, err := ln.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			n.e.cfg.Log.Warn("election port", "error", err)
+			time.Sleep(100 * time.Millisecond) // out of descriptors, most likely
+			continue
+		}
+		select {
+		case n.busy <- struct{}{}:
+			n.e.wg.Add(1)
+			go func() {
+				defer n.e.wg.Done()
+				n.greet(c)
+				<-n.busy
+			}()
+		default:
+			n.e.cfg.Log.Warn("election port: connection refused", "address", c.RemoteAddr(), "reason", "too many say nothing")
+			c.Close()
+		}
+	}
+}
+
+// greet reads who connected.
+func (n *electNet) greet(c net.Conn) {
+	refuse := func(why any) {
+		n.e.cfg.Log.Warn("election port: connection refused", "address", c.RemoteAddr(), "reason", why)
+		c.Close()
+	}
+	timeout := n.e.opts.handshakeTimeout
+	if timeout == 0 {
+		timeout = n.e.syncTimeout
+	}
+	c.SetDeadline(time.Now().Add(timeout))
+	stop := context.AfterFunc(n.e.ctx, func() { c.Close() })
+	m, err := quorum.ReadInitialMessage(c)
+	stop()
+	if err != nil {
+		refuse(err)
+		return
+	}
+	c.SetDeadline(time.Time{})
+	id := consensus.ServerID(m.SID)
+	p := n.peers[id]
+	switch {
+	case id == n.self.ID:
+		refuse("it says that it is this server")
+	case p == nil:
+		refuse(fmt.Sprintf("server %d is not in the membership", id))
+	case id < n.self.ID:
+		// A knock: whatever connection there was is none for it, but for one that is just
+		// being made from here.
+		c.Close()
+		n.mu.Lock()
+		if p.c != nil && time.Since(p.since) > crossing {
+			p.c.Close()
+			p.c = nil
+		}
+		n.mu.Unlock()
+		n.dial(p)
+	default:
+		n.attach(p, c)
+	}
+}
+
+// send sends a notification, in place of one that is not sent yet.
+func (n *electNet) send(to consensus.ServerID, b []byte) {
+	p := n.peers[to]
+	if p == nil {
+		return
+	}
+	n.mu.Lock()
+	p.next = b
+	connected := p.c != nil
+	n.mu.Unlock()
+	if connected {
+		n.rouse(p)
+		return
+	}
+	n.dial(p)
+}
+
+// rouse makes a server's sender look at what there is to send.
+func (n *electNet) rouse(p *electPeer) {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// dial connects to a server, or knocks, unless that is under way.
+func (n *electNet) dial(p *electPeer) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if p.dialing || p.c != nil || n.closed {
+		return
+	}
+	p.dialing = true
+	n.e.wg.Add(1)
+	go func() {
+		defer n.e.wg.Done()
+		c, err := n.connect(p)
+		n.mu.Lock()
+		p.dialing = false
+		n.mu.Unlock()
+		switch {
+		case err != nil:
+			reach := protocol.Unknown
+			if errors.Is(err, syscall.ECONNREFUSED) {
+				reach = protocol.Refused
+			}
+			n.reach(p.id, reach)
+		case p.id > n.self.ID:
+			c.Close()
+			n.reach(p.id, protocol.Unknown)
+		default:
+			n.attach(p, c)
+		}
+	}()
+}
+
+func (n *electNet) connect(p *electPeer) (net.Conn, error) {
+	var err error
+	for _, a := range p.addrs {
+		var c net.Conn
+		if c, err = n.e.dialer(n.e.opts.dialTimeout).DialContext(n.e.ctx, "tcp", a); err != nil {
+			continue
+		}
+		c.SetWriteDeadline(time.Now().Add(n.e.opts.dialTimeout))
+		if _, err = c.Write(n.hello); err != nil { // in one piece: Apache reads it with one read
+			c.Close()
+			continue
+		}
+		c.SetWriteDeadline(time.Time{})
+		return c, nil
+	}
+	return nil, err
+}
+
+func (n *electNet) reach(id consensus.ServerID, r protocol.Reach) {
+	n.e.post(func(m *protocol.Member, now protocol.Time) { m.Reach(now, id, r) })
+}
+
+// attach makes c the connection to a server.
+func (n *electNet) attach(p *electPeer, c net.Conn) {
+	n.mu.Lock()
+	if n.closed {
+		n.mu.Unlock()
+		c.Close()
+		return
+	}
+	if p.c != nil {
+		p.c.Close()
+	}
+	p.c, p.since = c, time.Now()
+	if p.next == nil {
+		p.next = p.last
+	}
+	n.mu.Unlock()
+	n.reach(p.id, protocol.Up)
+	gone := make(chan struct{})
+	n.e.wg.Add(2)
+	go func() { defer n.e.wg.Done(); n.write(p, c, gone) }()
+	go func() {
+		defer n.e.wg.Done()
+		err := n.read(p, c)
+		close(gone)
+		c.Close()
+		n.detach(p, c, err)
+	}()
+}
+
+// detach forgets a connection, and tries for the next: its success or its refusal is what
+// an election wants to know.
+func (n *electNet) detach(p *electPeer, c net.Conn, err error) {
+	n.mu.Lock()
+	mine := p.c == c
+	if mine {
+		p.c = nil
+	}
+	closed := n.closed
+	n.mu.Unlock()
+	if !mine || closed {
+		return
+	}
+	n.e.cfg.Log.Info("election port: connection lost", "server", p.id, "error", err)
+	n.reach(p.id, protocol.Unknown)
+	n.dial(p)
+}
+
+func (n *electNet) write(p *electPeer, c net.Conn, gone chan struct{}) {
+	for {
+		n.mu.Lock()
+		b := p.next
+		if p.c != c {
+			n.mu.Unlock()
+			n.rouse(p) // the signal was for another
+			return
+		}
+		if b != nil {
+			p.next, p.last = nil, b
+		}
+		n.mu.Unlock()
+		if b != nil {
+			c.SetWriteDeadline(time.Now().Add(n.e.syncTimeout))
+			if _, err := c.Write(b); err != nil {
+				c.Close()
+				return
+			}
+			continue
+		}
+		select {
+		case <-p.wake:
+		case <-gone:
+			return
+		case <-n.e.ctx.Done():
+			return
+		}
+	}
+}
+
+func (n *electNet) read(p *electPeer, c net.Conn) error {
+	r := bufio.NewReader(c)
+	for {
+		b, err := quorum.ReadMessage(r, nil)
+		if err != nil {
+			return err
+		}
+		v, err := quorum.DecodeNotification(b)
+		if err != nil {
+			n.e.cfg.Log.Warn("election port: message passed over", "server", p.id, "error", err)
+			continue
+		}
+		n.e.postBytes(len(b), n.e.ctx.Done(), func(m *protocol.Member, now protocol.Time) { m.Notification(now, p.id, v) })
+	}
+}

@@ -1,0 +1,586 @@
+package protocol
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/zkcore/zkcore/core/quorum"
+	"github.com/zkcore/zkcore/plugins/consensus"
+)
+
+// A Start is what a member found on its disk.
+type Start struct {
+	Base              Zxid  // the state that the node recovered
+	Runs              []Run // what the log holds above it
+	Accepted, Current int64 // the epoch files
+	// Void says that this server may have lost its history: it votes for nobody, and
+	// takes a snapshot from a leader that others elected.
+	Void bool
+}
+
+// A Member moves between looking, leading and following. It is for one goroutine.
+type Member struct {
+	cfg     *Config
+	outs    []Output
+	now     Time
+	lastRun Time // when the last input came
+
+	election *Election
+	hist     *History
+	leader   *leader
+	learner  *learner
+
+	accepted, current int64 // epochs on disk, or on their way there
+	void              bool
+
+	term uint64
+	role consensus.Role
+
+	ids     uint64
+	scanned map[uint64]func(runs []Run, below Zxid, ok bool)
+	// busy is set while the node's state and the log are made to fit each other. An
+	// election waits for that.
+	busy      bool
+	waiting   bool // to look
+	recovered func(Zxid)
+	restored  func(error)
+	looking   Time // since when
+}
+
+// New makes a member. Its Begin is the first input.
+func New(cfg *Config, s Start) *Member {
+	m := &Member{cfg: cfg, accepted: s.Accepted, current: s.Current, void: s.Void,
+		hist: newHistory(s.Base, s.Runs), scanned: map[uint64]func([]Run, Zxid, bool){}}
+	m.election = newElection(cfg, m.out)
+	return m
+}
+
+func (m *Member) out(o Output) { m.outs = append(m.outs, o) }
+
+// Outputs are the things to do since the last call, in order.
+func (m *Member) Outputs() []Output {
+	o := m.outs
+	m.outs = nil
+	return o
+}
+
+func (m *Member) report(text string, args ...any) { m.out(Report{Text: text, Args: args}) }
+func (m *Member) warn(text string, args ...any)   { m.out(Report{Warn: true, Text: text, Args: args}) }
+func (m *Member) count(name string, n int64)      { m.out(Count{name, n}) }
+func (m *Member) observe(name, key string, v float64) {
+	m.out(Observe{Name: name, Key: key, Value: v})
+}
+
+func (m *Member) setRole(r consensus.Role) {
+	m.term++
+	r.Term = m.term
+	m.role = r
+	m.out(SetRole{r})
+}
+
+func (m *Member) saveAccepted(epoch int64) uint64 {
+	m.ids++
+	m.accepted = epoch
+	m.out(SaveAccepted{ID: m.ids, Epoch: epoch})
+	return m.ids
+}
+
+func (m *Member) saveCurrent(epoch int64) uint64 {
+	m.ids++
+	m.current = epoch
+	m.out(SaveCurrent{ID: m.ids, Epoch: epoch})
+	return m.ids
+}
+
+func (m *Member) scan(from Zxid, limited bool) uint64 {
+	m.ids++
+	m.out(Scan{ID: m.ids, From: from, Limited: limited})
+	return m.ids
+}
+
+// lastZxid is the last txn of this server's history, -1 if it doesn't know.
+func (m *Member) lastZxid() Zxid {
+	if m.void {
+		return -1
+	}
+	return m.hist.last
+}
+
+// Begin starts the member.
+func (m *Member) Begin(now Time) {
+	m.now, m.lastRun = now, now
+	m.setRole(consensus.Role{})
+	m.look("")
+}
+
+// at notes the time of an input. A leader that was not running may have a successor by
+// now: it stands down before it says anything.
+func (m *Member) at(now Time) {
+	m.now = now
+	pause := now - m.lastRun
+	m.lastRun = now
+	if m.leader != nil && pause > m.cfg.pauseLimit() {
+		m.look(fmt.Sprintf("this server was not running for %d ms: there may be another leader", pause/Millisecond))
+	}
+}
+
+// look ends what this server was and begins an election.
+func (m *Member) look(why string) {
+	if why != "" {
+		m.warn("looking for a leader", "was", m.Peer(), "reason", why)
+	}
+	if l := m.leader; l != nil {
+		l.quit(why)
+	}
+	if l := m.learner; l != nil {
+		l.append() // it was received: it may count
+		l.quit(why)
+	}
+	m.leader, m.learner = nil, nil
+	if m.role.State != consensus.Looking {
+		m.setRole(consensus.Role{Epoch: m.role.Epoch})
+	}
+	m.count("looking_count", 1)
+	if m.busy {
+		m.waiting = true
+		return
+	}
+	m.elect()
+}
+
+func (m *Member) elect() {
+	m.waiting = false
+	m.looking = m.now
+	m.report("looking", "zxid", m.lastZxid(), "epoch", m.current, "round", m.election.clock+1)
+	m.election.Start(m.now, m.lastZxid(), m.current)
+}
+
+// ready ends being busy.
+func (m *Member) ready() {
+	m.busy = false
+	if m.waiting {
+		m.elect()
+	}
+}
+
+// elected goes on when the election is over.
+func (m *Member) elected() {
+	v, state := m.election.Result()
+	leader := ServerID(v.Leader)
+	took := (m.now - m.looking) / Millisecond
+	m.observe("election_time", "", float64(m.now-m.looking)/float64(Millisecond))
+	m.report("elected", "leader", leader, "zxid", Zxid(v.Zxid), "epoch", v.PeerEpoch, "round", v.ElectionEpoch, "ms", int64(took))
+	if state == quorum.Leading {
+		m.leader = newLeader(m)
+	} else {
+		m.learner = newLearner(m, leader)
+	}
+}
+
+// Tick tells the time. It is to come at Next, and twice a tick at least.
+func (m *Member) Tick(now Time) {
+	m.at(now)
+	switch {
+	case m.leader != nil:
+		if why := m.leader.tick(); why != "" {
+			m.look(why)
+		}
+	case m.learner != nil:
+		if why := m.learner.tick(); why != "" {
+			m.look(why)
+		}
+	case !m.waiting:
+		if m.election.Tick(now) {
+			m.elected()
+		}
+	}
+	m.flush()
+}
+
+// Next is when Tick has something to do.
+func (m *Member) Next() Time {
+	switch {
+	case m.leader != nil:
+		return m.leader.next()
+	case m.learner != nil || m.waiting:
+		return m.now + m.cfg.Tick/2
+	}
+	return m.election.Next()
+}
+
+// Notification takes in what another server says on the election port.
+func (m *Member) Notification(now Time, from ServerID, n Notification) {
+	m.at(now)
+	if from == m.cfg.ID || !m.cfg.Quorum.Known(from) {
+		return
+	}
+	if m.waiting {
+		return
+	}
+	if m.election.Receive(now, from, n) {
+		m.elected()
+	} else if m.cfg.Quorum.Voter(from) {
+		m.disloyal(from, n)
+	}
+	m.flush()
+}
+
+// disloyal gives up early what can't succeed: following a server that doesn't lead, and
+// leading without a quorum while voters look for somebody else.
+func (m *Member) disloyal(from ServerID, n Notification) {
+	switch l, f := m.leader, m.learner; {
+	case l != nil && l.stage == discovering && n.State == quorum.Looking && m.cfg.GiveUp >= 0 &&
+		m.now-l.since > m.cfg.GiveUp && n.Leader != int64(m.cfg.ID):
+		m.count("quit_leading_due_to_disloyal_voter", 1)
+		m.look(fmt.Sprintf("server %d looks for another leader", from))
+	case f != nil && f.step == dialing && from == f.leader && n.State != quorum.Leading && n.Leader != int64(f.leader):
+		m.look(fmt.Sprintf("server %d, which was to lead, doesn't", from))
+	}
+}
+
+// Reach takes in what is known of the way to another server's election port.
+func (m *Member) Reach(now Time, id ServerID, r Reach) {
+	m.at(now)
+	if m.election.SetReach(now, id, r) && !m.waiting {
+		m.elected()
+	}
+	if f := m.learner; f != nil && f.step == dialing && f.leader == id && r == Refused {
+		m.look("the leader is gone")
+	}
+	m.flush()
+}
+
+// Accepted takes in a connection to the quorum port.
+func (m *Member) Accepted(now Time, c Conn, addr string) {
+	m.at(now)
+	if m.leader == nil {
+		m.out(Disconnect{Conn: c, Why: "not leading"})
+		return
+	}
+	m.leader.accept(c, addr)
+}
+
+// Connected says that the Connect under way has succeeded.
+func (m *Member) Connected(now Time, c Conn) {
+	m.at(now)
+	if m.learner == nil || m.learner.step != dialing {
+		m.out(Disconnect{Conn: c, Why: "no longer wanted"})
+		return
+	}
+	m.learner.connected(c)
+}
+
+// ConnectFailed says that the Connect under way has not.
+func (m *Member) ConnectFailed(now Time, leader ServerID, why string) {
+	m.at(now)
+	if m.learner != nil && m.learner.step == dialing && m.learner.leader == leader {
+		m.look("no connection to the leader: " + why)
+	}
+	m.flush()
+}
+
+// Packets takes in what came on a connection. The packets' Data becomes the member's.
+func (m *Member) Packets(now Time, c Conn, ks []Packet) {
+	m.at(now)
+	if l := m.leader; l != nil {
+		for i := range ks {
+			p := l.find(c)
+			if p == nil {
+				return
+			}
+			l.packet(p, &ks[i])
+		}
+		return
+	}
+	if f := m.learner; f != nil && f.step != dialing && f.conn == c {
+		if why := f.packets(ks); why != "" {
+			m.look(why)
+		}
+	}
+}
+
+// Sent says that a stream that takes long is getting through to a learner.
+func (m *Member) Sent(now Time, c Conn) {
+	m.at(now)
+	if m.leader != nil {
+		if p := m.leader.find(c); p != nil && !p.accepted {
+			p.heard = now
+		}
+	}
+}
+
+// Closed says that a connection is gone.
+func (m *Member) Closed(now Time, c Conn, why string) {
+	m.at(now)
+	if l := m.leader; l != nil {
+		if p := l.find(c); p != nil {
+			l.gone(p, why)
+		}
+	}
+	if f := m.learner; f != nil && f.step != dialing && f.conn == c {
+		m.look("connection to the leader: " + why)
+	}
+	m.flush()
+}
+
+// Logged says that the txns appended under gen, up to z, are on disk.
+func (m *Member) Logged(now Time, gen uint64, z Zxid) {
+	m.at(now)
+	if gen == m.hist.gen {
+		m.hist.durable = max(m.hist.durable, min(z, m.hist.last))
+	}
+	if m.learner != nil {
+		m.learner.ackLogged()
+	}
+}
+
+// Saved says that an epoch file, and all that was given to the log before, is on disk.
+func (m *Member) Saved(now Time, id uint64) {
+	m.at(now)
+	if m.leader != nil {
+		m.leader.saved(id)
+	}
+	if m.learner != nil {
+		m.learner.saved(id)
+	}
+	m.flush()
+}
+
+// Scanned answers a Scan: the parts of the log above From; the last txn in it that is not
+// above From, 0 if there is none; and whether it could be read, within the limit if there
+// was one.
+func (m *Member) Scanned(now Time, id uint64, runs []Run, below Zxid, ok bool) {
+	m.at(now)
+	if fn := m.scanned[id]; fn != nil {
+		delete(m.scanned, id)
+		fn(runs, below, ok)
+	} else if m.leader != nil {
+		m.leader.scanned(id, runs, below, ok)
+	}
+	m.flush()
+}
+
+// recover makes the node go back to a snapshot at or below z, finds out what the log
+// holds above it, and calls then.
+func (m *Member) recover(z Zxid, then func()) {
+	m.busy = true
+	m.out(Recover{Max: z})
+	m.recovered = func(base Zxid) {
+		m.scanned[m.scan(base, false)] = func(runs []Run, _ Zxid, ok bool) {
+			if !ok {
+				runs = nil
+				m.void = true
+			}
+			gen := m.hist.gen + 1
+			m.hist = newHistory(base, runs)
+			m.hist.gen = gen
+			m.ready()
+			then()
+		}
+	}
+}
+
+// Recovered answers a Recover.
+func (m *Member) Recovered(now Time, base Zxid) {
+	m.at(now)
+	if fn := m.recovered; fn != nil {
+		m.recovered = nil
+		fn(base)
+	}
+	m.flush()
+}
+
+// restore makes the node's state that of a snapshot that comes on the connection.
+func (m *Member) restore(c Conn, z Zxid) {
+	m.busy = true
+	m.out(Restore{Conn: c, Zxid: z})
+	f := m.learner
+	m.restored = func(err error) {
+		if err != nil {
+			m.warn("the leader's snapshot did not come through", "zxid", z, "error", err)
+			// The state is empty: the one before comes back from the disk.
+			m.recover(math.MaxInt64, func() {})
+			if m.learner == f && f != nil {
+				m.look("the leader's snapshot did not come through")
+			}
+			return
+		}
+		h := m.hist
+		kept := !m.void && z < h.last && h.contains(z)
+		if kept {
+			h.delivered, h.committed = z, z
+		} else {
+			gen := h.gen + 1
+			m.hist = newHistory(z, nil)
+			m.hist.gen = gen
+			m.void = false
+			m.out(ResetLog{z})
+		}
+		m.ready()
+		if m.learner != f || f == nil {
+			return
+		}
+		f.restored(z, kept)
+		if why := f.resume(); why != "" {
+			m.look(why)
+		}
+	}
+}
+
+// Restored answers a Restore.
+func (m *Member) Restored(now Time, err error) {
+	m.at(now)
+	if fn := m.restored; fn != nil {
+		m.restored = nil
+		fn(err)
+	}
+	m.flush()
+}
+
+// SnapshotTaken answers a TakeSnapshot.
+func (m *Member) SnapshotTaken(now Time, c Conn, s consensus.Snapshot, err error) {
+	m.at(now)
+	var p *peer
+	if m.leader != nil {
+		p = m.leader.find(c)
+	}
+	switch {
+	case p != nil && err != nil:
+		m.leader.drop(p, "no snapshot could be taken: "+err.Error())
+	case p != nil:
+		m.leader.snapshotTaken(p, s)
+	case err == nil:
+		m.out(DropSnapshot{s})
+	}
+}
+
+// RevalidateDone answers an AskRevalidate.
+func (m *Member) RevalidateDone(now Time, c Conn, session int64, alive bool) {
+	m.at(now)
+	if m.leader != nil {
+		m.leader.revalidated(c, session, alive)
+	}
+}
+
+// Propose orders txns. term is that of the call; a call of another one is dropped: its
+// Role has told the node so.
+func (m *Member) Propose(now Time, term uint64, txns []Txn) {
+	m.at(now)
+	if m.leader != nil && m.leader.stage == broadcasting && term == m.term {
+		m.leader.propose(txns)
+	}
+}
+
+// Resign ends the leadership of that term.
+func (m *Member) Resign(now Time, term uint64, why string) {
+	m.at(now)
+	if m.leader != nil && m.leader.stage == broadcasting && term == m.term {
+		m.look(why)
+	}
+}
+
+// Forward sends requests to the leader.
+func (m *Member) Forward(now Time, term uint64, rs []consensus.Request) {
+	m.at(now)
+	if m.learner != nil && m.learner.step == serving && term == m.term {
+		m.learner.forward(rs)
+	}
+}
+
+// Sync asks for a Synced.
+func (m *Member) Sync(now Time, term uint64, id consensus.SyncID) {
+	m.at(now)
+	switch {
+	case term != m.term:
+	case m.leader != nil && m.leader.stage == broadcasting:
+		m.leader.syncRequest(0, id)
+	case m.learner != nil && m.learner.step == serving:
+		m.learner.sync(id)
+	}
+}
+
+// Revalidate asks the leader about a session.
+func (m *Member) Revalidate(now Time, term uint64, t consensus.Touch) {
+	m.at(now)
+	if m.learner != nil && m.learner.step == serving && term == m.term {
+		m.learner.revalidate(t)
+	}
+}
+
+// Flush does what the inputs since the last Flush made possible: it is to come when no
+// more inputs are at hand, so that what is committed together is sent together.
+func (m *Member) Flush(now Time) {
+	m.at(now)
+	m.flush()
+}
+
+func (m *Member) flush() {
+	if m.leader != nil {
+		m.leader.flush()
+	}
+	if m.learner != nil {
+		m.learner.flush()
+	}
+	// What is committed may be asked for by learners that are a little behind. Before a
+	// leader has said what is committed, what is on disk may leave the memory: a DIFF may
+	// be long.
+	upTo := m.hist.durable
+	if m.term != 0 && m.role.State != consensus.Looking {
+		upTo = m.hist.committed
+	}
+	m.hist.trim(upTo, m.cfg.CommitLogCount, m.cfg.CommitLogBytes)
+}
+
+// ListenFailed says that the quorum port can't be opened.
+func (m *Member) ListenFailed(now Time, why string) {
+	m.at(now)
+	if m.leader != nil {
+		m.look("quorum port: " + why)
+	}
+}
+
+// Role is what the node is, or will have been told to be.
+func (m *Member) Role() consensus.Role { return m.role }
+
+// Leading says whether this server leads or is about to.
+func (m *Member) Leading() bool { return m.leader != nil }
+
+// Peer is the state in words, as Apache's mntr has them.
+func (m *Member) Peer() string {
+	switch {
+	case m.leader != nil:
+		return m.leader.stage.String()
+	case m.learner != nil && m.cfg.Observer:
+		return "observing - " + m.learner.step.String()
+	case m.learner != nil:
+		return "following - " + m.learner.step.String()
+	}
+	return "looking"
+}
+
+// A View is a picture of the member for an operator.
+type View struct {
+	Logged, Committed Zxid
+	Learners          []consensus.Learner
+	PendingSyncs      int
+	Sizes             Sizes
+	Since             Time // when it began to lead
+}
+
+// View is what Status shows.
+func (m *Member) View() View {
+	v := View{Logged: m.hist.durable, Committed: m.hist.delivered, Sizes: Sizes{-1, -1, -1}}
+	if l := m.leader; l != nil {
+		v.PendingSyncs, v.Sizes, v.Since = len(l.syncs), l.sizes, l.leadsSince
+		for _, p := range l.peers {
+			if p.known {
+				v.Learners = append(v.Learners, consensus.Learner{ID: p.id, Addr: p.addr, Observer: p.observer,
+					Voter: p.voter, Synced: p.accepted, Acked: p.acked})
+			}
+		}
+	}
+	if f := m.learner; f != nil {
+		v.PendingSyncs = len(f.syncs)
+	}
+	return v
+}
