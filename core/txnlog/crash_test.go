@@ -300,8 +300,8 @@ func TestAppendDuringSync(t *testing.T) {
 	mark := func() int64 {
 		t.Helper()
 		b := get(t, m, "log.1")
-		synced, ok := parseMark(b[l.end:], 1, l.end)
-		if !ok {
+		at, synced, ok := parseMark(b[l.end:], 1)
+		if !ok || at != l.end {
 			t.Fatal("no mark behind the last record")
 		}
 		return synced

@@ -27,7 +27,7 @@
 //	header   magic int "ZKLG", version int 2, dbid long
 //	record   checksum long, length int, body, 'B'
 //	…
-//	mark     synced long, int 0, magic int, checksum int     (ours; optional)
+//	mark     synced long, int 0, magic int, offset long, checksum int     (ours; optional)
 //	padding  zeros
 //
 // The checksum is the Adler-32 of the body, and nothing but the body. A record's
@@ -38,7 +38,8 @@
 //
 //	synced    all of the file before this offset was on the disk when the mark was written
 //	magic     "zkcm"
-//	checksum  CRC-32C of the file's first zxid (by name), the mark's own offset, and synced
+//	offset    the mark's own
+//	checksum  CRC-32C of the file's first zxid (by name, as long) and the mark so far
 //
 // The dbid, zero in Apache's files and read by nobody, is "zkcore" and two zero
 // bytes in a file whose writes end in marks.

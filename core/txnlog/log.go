@@ -63,9 +63,9 @@ type Recovery struct {
 
 // A Log is the transaction log in one directory.
 //
-// Append, TruncateTo, Reset, Roll and Close are for one goroutine. Sync and
-// Preallocate may run on others beside them, and so may readers, Purge and the
-// methods that only ask. So a caller can append a batch while the one before is
+// Append, TruncateTo, Reset and Close are for one goroutine. Sync and
+// Preallocate may run on others beside them, and so may readers, Roll, Purge and
+// the methods that only ask. So a caller can append a batch while the one before is
 // being synced.
 //
 // An error of writing or syncing is final: every later call returns it. What is
@@ -102,7 +102,7 @@ type Log struct {
 
 const (
 	firstChunk = 64 << 10
-	maxChunk   = 4 << 20
+	maxChunk   = 1 << 20
 	keepBuffer = 1 << 20
 )
 
@@ -259,7 +259,7 @@ func (l *Log) begin(z consensus.Zxid) error {
 // finish makes the present file durable and closes it. syncMu and growMu are held.
 func (l *Log) finish() error {
 	l.mu.Lock()
-	f, end, synced, last := l.f, l.end, l.synced, l.last
+	f, end, synced, last, segs := l.f, l.end, l.synced, l.last, l.segs
 	l.mu.Unlock()
 	if f == nil {
 		return nil
@@ -270,7 +270,7 @@ func (l *Log) finish() error {
 	}
 	if err == nil {
 		// Now the mark can vouch for all of the file.
-		_, err = f.WriteAt(appendMark(nil, l.segs[len(l.segs)-1].zxid, end, end), end)
+		_, err = f.WriteAt(appendMark(nil, segs[len(segs)-1].zxid, end, end), end)
 	}
 	if err == nil {
 		err = f.Sync()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"syscall"
@@ -504,6 +505,58 @@ func TestFlippedByte(t *testing.T) {
 		if err != nil && !errors.As(err, &d) || err == nil && rec.Last < 8 {
 			t.Errorf("byte %d: %+v, %v", i, rec, err)
 		}
+	}
+}
+
+// TestRandomDamage does to a log that was closed what disks and hands do to files:
+// ranges zeroed, garbled, moved, cut out. It is found, or nothing is missing.
+func TestRandomDamage(t *testing.T) {
+	build := func() *vfs.Mem {
+		m := newMem(t)
+		l, _ := open(t, m, Options{PreAllocKB: 1})
+		for z := consensus.Zxid(1); z <= 30; z++ {
+			if z == 15 {
+				l.Roll()
+			}
+			appendRange(t, l, z, z, int(z*31)%200)
+			syncLog(t, l)
+		}
+		must(t, l.Close())
+		return m
+	}
+	rng := rand.New(rand.NewPCG(5, 6))
+	found := 0
+	for i := range 1500 {
+		m := build()
+		name := []string{"log.1", "log.f"}[rng.IntN(2)]
+		b := get(t, m, name)
+		end := bytes.LastIndex(b, []byte{recordEnd, 0, 0, 0, 0, 0, 0}) + 1
+		from := rng.IntN(end)
+		to := from + 1 + rng.IntN(min(end-from, 700))
+		what := rng.IntN(4)
+		switch what {
+		case 0:
+			clear(b[from:to])
+		case 1:
+			for j := from; j < to; j++ {
+				b[j] = byte(rng.Uint32())
+			}
+		case 2:
+			copy(b[from:to], b[rng.IntN(end):])
+		case 3:
+			b = slices.Delete(b, from, to)
+		}
+		put(t, m, name, b)
+		_, rec, err := OpenLog(m, "/d", Options{})
+		var d *Damage
+		if errors.As(err, &d) {
+			found++
+		} else if err != nil || rec.Last != 30 || rec.Records != 30 {
+			t.Fatalf("%d: %s, [%d, %d) of %d, kind %d: %+v, %v", i, name, from, to, end, what, rec, err)
+		}
+	}
+	if found < 1000 {
+		t.Errorf("only %d found", found)
 	}
 }
 

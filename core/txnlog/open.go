@@ -176,6 +176,8 @@ func (l *Log) judge(s *segReader, final bool) (cut rest, err error) {
 		return cut, err
 	}
 	switch {
+	case cut.moved:
+		return cut, &Damage{s.name, s.off, moved}
 	case s.end == endMark:
 		// The mark of the last write but one, if more comes behind it: part of a
 		// write that was not finished.

@@ -26,7 +26,7 @@ const (
 	txnHeaderSize = 32 // the least that a body holds
 	zxidOffset    = 12 // of the zxid in the body
 
-	markSize  = 8 + 4 + 4 + 4
+	markSize  = 8 + 4 + 4 + 8 + 4
 	markMagic = 0x7A6B636D // "zkcm"
 )
 
@@ -48,30 +48,31 @@ func appendRecord(b, body []byte) []byte {
 // appendMark appends the mark that stands at offset off of the file whose name
 // says first.
 func appendMark(b []byte, first consensus.Zxid, off, synced int64) []byte {
+	n := len(b)
 	b = binary.BigEndian.AppendUint64(b, uint64(synced))
 	b = binary.BigEndian.AppendUint32(b, 0)
 	b = binary.BigEndian.AppendUint32(b, markMagic)
-	return binary.BigEndian.AppendUint32(b, markSum(first, off, synced))
+	b = binary.BigEndian.AppendUint64(b, uint64(off))
+	return binary.BigEndian.AppendUint32(b, markSum(first, b[n:]))
 }
 
-func markSum(first consensus.Zxid, off, synced int64) uint32 {
-	var b [24]byte
-	binary.BigEndian.PutUint64(b[:], uint64(first))
-	binary.BigEndian.PutUint64(b[8:], uint64(off))
-	binary.BigEndian.PutUint64(b[16:], uint64(synced))
-	return crc32.Checksum(b[:], castagnoli)
+func markSum(first consensus.Zxid, b []byte) uint32 {
+	var z [8]byte
+	binary.BigEndian.PutUint64(z[:], uint64(first))
+	return crc32.Update(crc32.Checksum(z[:], castagnoli), castagnoli, b)
 }
 
-// parseMark returns what a mark at the begin of b says.
-func parseMark(b []byte, first consensus.Zxid, off int64) (synced int64, ok bool) {
+// parseMark returns what a mark at the begin of b says: at is its own offset.
+func parseMark(b []byte, first consensus.Zxid) (at, synced int64, ok bool) {
 	if len(b) < markSize || binary.BigEndian.Uint32(b[8:]) != 0 || binary.BigEndian.Uint32(b[12:]) != markMagic {
-		return 0, false
+		return 0, 0, false
 	}
 	synced = int64(binary.BigEndian.Uint64(b))
-	if binary.BigEndian.Uint32(b[16:]) != markSum(first, off, synced) || synced < headerSize || synced > off {
-		return 0, false
+	at = int64(binary.BigEndian.Uint64(b[16:]))
+	if binary.BigEndian.Uint32(b[24:]) != markSum(first, b[:24]) || synced < headerSize || synced > at {
+		return 0, 0, false
 	}
-	return synced, true
+	return at, synced, true
 }
 
 func bodyZxid(body []byte) consensus.Zxid {
@@ -208,8 +209,10 @@ func (s *segReader) next() (body []byte, err error) {
 	left := s.size - s.off - recordHead - recordTail
 	switch {
 	case length == 0:
-		if synced, ok := parseMark(b, s.first, s.off); ok {
+		if at, synced, ok := parseMark(b, s.first); ok && at == s.off {
 			s.end, s.synced = endMark, synced
+		} else if ok {
+			s.stop(endBad, moved)
 		} else if sum == 0 {
 			s.end = endZero
 		} else {
@@ -275,7 +278,10 @@ type rest struct {
 	nonZero int64 // offset after the last byte that is not zero; the place itself if all are
 	record  int64 // offset of the first whole record; -1 if there is none
 	synced  int64 // the most that a mark vouches for; 0 if there is none
+	moved   bool  // there is a mark that belongs elsewhere
 }
+
+const moved = "bytes of the file are missing or were moved"
 
 // lookBehind reads from s.off to the end of the file. A record counts as found
 // if everything about it is right and its zxid can come after last.
@@ -310,8 +316,9 @@ func (s *segReader) lookBehind(last consensus.Zxid) (rest, error) {
 			continue
 		}
 		if len(b) >= markSize {
-			if synced, ok := parseMark(b, s.first, probe.off); ok {
+			if at, synced, ok := parseMark(b, s.first); ok {
 				res.synced = max(res.synced, synced)
+				res.moved = res.moved || at != probe.off
 			}
 		}
 		if probe.off > from && res.record < 0 && budget > 0 && mayBeRecord(b, last, probe.size-probe.off) {
