@@ -31,22 +31,21 @@ const (
 
 // A plan is what a comparison does.
 type plan struct {
-	Rounds        int           `json:"rounds"`
-	Warmup        time.Duration `json:"warmup_ns"`
-	Duration      time.Duration `json:"duration_ns"`
-	Connections   int           `json:"connections"`
-	Outstanding   int           `json:"outstanding"`
-	Size          int           `json:"value_bytes"`
-	Znodes        int           `json:"znodes"`
-	Starts        int           `json:"starts"`
-	Failovers     int           `json:"failovers"`
-	MemoryZnodes  int           `json:"memory_znodes"`
-	Sections      list          `json:"sections"`
-	dir           string
-	targets       []target
-	progress      io.Writer
-	settle        time.Duration
-	keepWorkFiles bool
+	Rounds       int           `json:"rounds"`
+	Warmup       time.Duration `json:"warmup_ns"`
+	Duration     time.Duration `json:"duration_ns"`
+	Connections  int           `json:"connections"`
+	Outstanding  int           `json:"outstanding"`
+	Size         int           `json:"value_bytes"`
+	Znodes       int           `json:"znodes"`
+	Starts       int           `json:"starts"`
+	Failovers    int           `json:"failovers"`
+	MemoryZnodes int           `json:"memory_znodes"`
+	Sections     list          `json:"sections"`
+	dir          string
+	targets      []target
+	progress     io.Writer
+	settle       time.Duration
 }
 
 // A comparison is what it has found.
@@ -92,7 +91,7 @@ func (c *cli) compare() error {
 	p.Sections = sections
 	c.fs.Var(&p.Sections, "sections", "what to measure")
 	c.fs.IntVar(&p.Rounds, "rounds", 3, "rounds, of which the medians count")
-	c.fs.DurationVar(&p.Warmup, "warmup", 2*time.Second, "load before each measurement")
+	c.fs.DurationVar(&p.Warmup, "warmup", 5*time.Second, "load before each measurement; a JVM needs some seconds")
 	c.fs.DurationVar(&p.Duration, "duration", 3*time.Second, "length of each measurement")
 	c.fs.IntVar(&p.Connections, "connections", 8, "connections")
 	c.fs.IntVar(&p.Outstanding, "outstanding", 64, "requests under way on each connection")

@@ -13,42 +13,24 @@ import (
 	"time"
 
 	"github.com/zkcore/zkcore/core/jute"
+	"github.com/zkcore/zkcore/core/proto"
 	"github.com/zkcore/zkcore/core/zkerr"
 )
 
-// A State says how a client stands with its servers. The numbers are the protocol's KeeperState.
-type State int32
+// A State says how a client stands with its servers.
+type State = proto.KeeperState
 
 // The states. Expired, AuthFailed and Closed are final.
 const (
-	Disconnected      State = 0
-	Connected         State = 3
-	AuthFailed        State = 4
-	ConnectedReadOnly State = 5
-	Closed            State = 7
-	Expired           State = -112
+	Disconnected      = proto.StateDisconnected
+	Connected         = proto.StateSyncConnected
+	AuthFailed        = proto.StateAuthFailed
+	ConnectedReadOnly = proto.StateConnectedReadOnly
+	Closed            = proto.StateClosed
+	Expired           = proto.StateExpired
 )
 
-// String returns the name that Apache's tools print.
-func (s State) String() string {
-	switch s {
-	case Disconnected:
-		return "Disconnected"
-	case Connected:
-		return "SyncConnected"
-	case AuthFailed:
-		return "AuthFailed"
-	case ConnectedReadOnly:
-		return "ConnectedReadOnly"
-	case Closed:
-		return "Closed"
-	case Expired:
-		return "Expired"
-	}
-	return fmt.Sprintf("State(%d)", int32(s))
-}
-
-func (s State) final() bool { return s == AuthFailed || s == Closed || s == Expired }
+func final(s State) bool { return s == AuthFailed || s == Closed || s == Expired }
 
 // A Session identifies a session to a server. Who knows it can take it over.
 type Session struct {
@@ -224,7 +206,7 @@ func (c *Client) WaitState(ctx context.Context, states ...State) error {
 		switch {
 		case slices.Contains(states, state):
 			return nil
-		case state.final():
+		case final(state):
 			return &zkerr.Error{Op: "connect", Code: finalCode(state)}
 		}
 		select {
@@ -290,7 +272,7 @@ func (c *Client) Abandon() {
 // OnEvent itself must not call it.
 func (c *Client) Close(ctx context.Context) error {
 	c.mu.Lock()
-	connected := c.conn != nil && !c.closing && !c.state.final()
+	connected := c.conn != nil && !c.closing && !final(c.state)
 	c.closing = true
 	c.mu.Unlock()
 	var err error
@@ -326,7 +308,7 @@ func finalCode(s State) zkerr.Code {
 
 // setState is called with mu held.
 func (c *Client) setState(s State) {
-	if c.state == s || c.state.final() {
+	if c.state == s || final(c.state) {
 		return
 	}
 	c.state = s
@@ -338,7 +320,7 @@ func (c *Client) setState(s State) {
 // setFinal ends the client in state s: what waits gets an error.
 func (c *Client) setFinal(s State) {
 	c.mu.Lock()
-	if c.state.final() {
+	if final(c.state) {
 		c.mu.Unlock()
 		return
 	}
@@ -374,7 +356,7 @@ func (c *Client) start(op Op) *Call {
 	c.mu.Lock()
 	_, isClose := op.(closeOp)
 	switch {
-	case c.state.final():
+	case final(c.state):
 		code := finalCode(c.state)
 		c.mu.Unlock()
 		call.finish(code)

@@ -146,7 +146,7 @@ func (c *Client) handshake(nc net.Conn, addr string, s Session, lastZxid int64) 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.session = Session{ID: res.SessionID, Password: res.Passwd, Timeout: timeout}
-	if c.state.final() {
+	if final(c.state) {
 		return nil, errors.New("client is " + c.state.String())
 	}
 	c.conn = cn

@@ -401,37 +401,20 @@ func appendMultiHeader(b []byte, code proto.Op, done bool) []byte {
 }
 
 func (o MultiOp) decode(d *jute.Decoder, r *Reply, chroot string) {
-	for {
-		code, done, _ := proto.Op(d.Int()), d.Bool(), d.Int()
-		if d.Err() != nil || done {
-			break
-		}
-		var res Result
-		switch code {
-		case proto.OpError:
-			res.Code = zkerr.Code(d.Int())
-		case proto.OpCreate:
-			res.Path = clientPath(chroot, d.String())
-		case proto.OpCreate2:
-			res.Path = clientPath(chroot, d.String())
-			res.Stat = decodeStat(d)
-		case proto.OpGetData:
-			res.Data = d.Buffer()
-			res.Stat = decodeStat(d)
-		case proto.OpSetData:
-			res.Stat = decodeStat(d)
-		case proto.OpGetChildren:
-			res.Children = d.Strings()
-		case proto.OpDelete, proto.OpCheck:
-		default:
-			d.Fail(fmt.Errorf("result of type %v in a multi", code))
-			return
-		}
-		r.Results = append(r.Results, res)
+	var res proto.MultiResponse
+	res.Decode(d)
+	if d.Err() == nil && len(res.Results) != len(o.Ops) {
+		d.Fail(fmt.Errorf("%d results for %d ops", len(res.Results), len(o.Ops)))
 	}
-	if d.Err() == nil && len(r.Results) != len(o.Ops) {
-		d.Fail(fmt.Errorf("%d results for %d ops", len(r.Results), len(o.Ops)))
+	if d.Err() != nil {
 		return
+	}
+	for _, m := range res.Results {
+		p := m.Path
+		if p != "" {
+			p = clientPath(chroot, p)
+		}
+		r.Results = append(r.Results, Result{Code: m.Err, Path: p, Data: m.Data, Stat: m.Stat, Children: m.Children})
 	}
 	r.failed = o.failure(r.Results)
 }
@@ -485,15 +468,15 @@ func (o AddWatchOp) set(code zkerr.Code, r *Reply, ws *watches) {
 }
 
 // A WatcherType selects the watches that RemoveWatchesOp and CheckWatchesOp mean.
-type WatcherType int32
+type WatcherType = proto.WatcherType
 
 // The types of watchers.
 const (
-	WatcherChildren            WatcherType = 1
-	WatcherData                WatcherType = 2
-	WatcherAny                 WatcherType = 3
-	WatcherPersistent          WatcherType = 4
-	WatcherPersistentRecursive WatcherType = 5
+	WatcherChildren            = proto.WatcherChildren
+	WatcherData                = proto.WatcherData
+	WatcherAny                 = proto.WatcherAny
+	WatcherPersistent          = proto.WatcherPersistent
+	WatcherPersistentRecursive = proto.WatcherPersistentRecursive
 )
 
 // A RemoveWatchesOp takes the client's watches of a type off a path. Their channels are closed

@@ -7,37 +7,21 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/zkcore/zkcore/core/proto"
 	"github.com/zkcore/zkcore/core/zkerr"
 )
 
 // An EventType says what a watch saw.
-type EventType int32
+type EventType = proto.EventType
 
 // The event types. None is a change of the client's own state.
 const (
-	None                EventType = -1
-	NodeCreated         EventType = 1
-	NodeDeleted         EventType = 2
-	NodeDataChanged     EventType = 3
-	NodeChildrenChanged EventType = 4
+	None                = proto.EventNone
+	NodeCreated         = proto.EventNodeCreated
+	NodeDeleted         = proto.EventNodeDeleted
+	NodeDataChanged     = proto.EventNodeDataChanged
+	NodeChildrenChanged = proto.EventNodeChildrenChanged
 )
-
-// String returns the name that Apache's tools print.
-func (t EventType) String() string {
-	switch t {
-	case None:
-		return "None"
-	case NodeCreated:
-		return "NodeCreated"
-	case NodeDeleted:
-		return "NodeDeleted"
-	case NodeDataChanged:
-		return "NodeDataChanged"
-	case NodeChildrenChanged:
-		return "NodeChildrenChanged"
-	}
-	return fmt.Sprintf("EventType(%d)", int32(t))
-}
 
 // An Event is what a watch fires, or a change of state.
 type Event struct {
@@ -48,12 +32,12 @@ type Event struct {
 }
 
 // A WatchMode says what a watch set by AddWatch sees.
-type WatchMode int32
+type WatchMode = proto.AddWatchMode
 
 // The modes of AddWatch.
 const (
-	PersistentWatch          WatchMode = 0 // the node and its list of children
-	PersistentRecursiveWatch WatchMode = 1 // the node and all below it, but no lists of children
+	PersistentWatch          = proto.AddWatchPersistent          // the node and its list of children
+	PersistentRecursiveWatch = proto.AddWatchPersistentRecursive // the node and all below it, but no lists of children
 )
 
 // A Watch takes the events of a watch that stays. Events are there before the reply to any request
