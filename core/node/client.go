@@ -237,6 +237,7 @@ func (cl *client) classify(e *entry) {
 	default:
 		refuse(zkerr.Unimplemented)
 		e.last, cl.deaf = true, true
+		cl.n.conns.Warn("connection closed", "client", cl.c.RemoteAddr(), "of", cl.Describe(), "why", "no such operation", "op", e.op)
 	}
 }
 

@@ -71,6 +71,9 @@ func (r *rig) until(what string, cond func() bool) {
 	}
 }
 
+// An appender is a record to be sent.
+type appender interface{ Append([]byte) []byte }
+
 // A peer is the client's side of a connection.
 type peer struct {
 	t        *testing.T
@@ -142,12 +145,12 @@ func (p *peer) write(b []byte) {
 }
 
 // request makes a request frame with the next xid.
-func (p *peer) request(op proto.Op, r proto.Record) []byte {
+func (p *peer) request(op proto.Op, r appender) []byte {
 	p.xid++
 	return p.requestXid(p.xid, op, r)
 }
 
-func (p *peer) requestXid(xid int32, op proto.Op, r proto.Record) []byte {
+func (p *peer) requestXid(xid int32, op proto.Op, r appender) []byte {
 	b := (&proto.RequestHeader{Xid: xid, Op: op}).Append(nil)
 	if r != nil {
 		b = r.Append(b)
@@ -156,7 +159,7 @@ func (p *peer) requestXid(xid int32, op proto.Op, r proto.Record) []byte {
 	return frame(b)
 }
 
-func (p *peer) send(op proto.Op, r proto.Record) { p.t.Helper(); p.write(p.request(op, r)) }
+func (p *peer) send(op proto.Op, r appender) { p.t.Helper(); p.write(p.request(op, r)) }
 
 // frame reads a frame.
 func (p *peer) frame() []byte {
@@ -213,14 +216,14 @@ func (p *peer) reply() reply {
 }
 
 // call sends a request and returns the reply.
-func (p *peer) call(op proto.Op, r proto.Record) reply {
+func (p *peer) call(op proto.Op, r appender) reply {
 	p.t.Helper()
 	p.send(op, r)
 	return p.reply()
 }
 
 // must is call for what must not fail.
-func (p *peer) must(op proto.Op, r proto.Record) reply {
+func (p *peer) must(op proto.Op, r appender) reply {
 	p.t.Helper()
 	a := p.call(op, r)
 	if a.Err != zkerr.OK {

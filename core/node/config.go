@@ -38,10 +38,20 @@ type Config struct {
 	// connections while there is no leader; 0: 30000, negative: not at all.
 	HoldMS int64
 
-	SnapCount       int           // txns between snapshots; 0: 100000
+	// SnapCount (snapCount) is the txns between snapshots; 0: 100000. A large tree
+	// waits for more, until the log since the last snapshot is as long as that: to
+	// write it anew for each 100000 would cost more than they do.
+	SnapCount       int
 	SnapSizeLimitKB int64         // snapSizeLimitInKb; 0: 4194304, negative: no limit
 	PurgeInterval   time.Duration // autopurge.purgeInterval; 0: never
 	SnapRetain      int           // autopurge.snapRetainCount; at least 3
+
+	// ContainerCheck (znode.container.checkIntervalMs) is how often a leader looks
+	// for containers and TTL nodes to remove; 0: a minute. It removes at most
+	// ContainersPerCheck at a time; 0: 10000. A container that never had a child goes
+	// after ContainerNeverUsed (znode.container.maxNeverUsedIntervalMs); 0: never.
+	ContainerCheck, ContainerNeverUsed time.Duration
+	ContainersPerCheck                 int
 
 	SuperDigest   string // DigestAuthenticationProvider.superDigest
 	NoDigestAuth  bool   // DigestAuthenticationProvider.enabled=false
@@ -130,6 +140,12 @@ func (c *Config) defaults() error {
 	c.SnapCount = max(c.SnapCount, 2)
 	if c.SnapSizeLimitKB == 0 {
 		c.SnapSizeLimitKB = 4194304
+	}
+	if c.ContainerCheck <= 0 {
+		c.ContainerCheck = time.Minute
+	}
+	if c.ContainersPerCheck <= 0 {
+		c.ContainersPerCheck = 10000
 	}
 	c.SnapRetain = max(c.SnapRetain, 3)
 	if c.FS == nil {

@@ -48,10 +48,6 @@ func (n *Node) Deliver(txns []consensus.Txn) {
 	if !n.apply(txns[start:]) {
 		return
 	}
-	n.waitingSince.Store(0)
-	if n.outstandingTxns() > 0 {
-		n.waitingSince.Store(s.now)
-	}
 	s.finish()
 	n.welcomeLate()
 	n.applied(txns)

@@ -130,7 +130,7 @@ func (n *Node) orderReclaim(term uint64, it *item) error {
 	}
 	n.prepMu.Lock()
 	alive := n.engine.SetOwner(it.req.Session, it.from)
-	prepared := n.prepared
+	prepared := n.prepared.Load()
 	n.prepMu.Unlock()
 	if alive {
 		n.trackMu.Lock()

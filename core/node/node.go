@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -46,8 +47,8 @@ type Node struct {
 
 	watchMu sync.Mutex // watches, while mu is not held alone
 
-	prepMu   sync.Mutex // the engine's Prepare and SetOwner
-	prepared int64      // the last zxid that was given
+	prepMu   sync.Mutex   // the engine's Prepare and SetOwner
+	prepared atomic.Int64 // the last zxid given as leader, 0 before the first; written under prepMu
 
 	trackMu sync.Mutex
 	tracker *session.Table    // a leader's
@@ -57,11 +58,11 @@ type Node struct {
 	sink  sink // Deliver's
 	snaps snapshots
 
-	lastTick int64 // ns; this and stuck belong to tick
-	stuck    bool
-	// waitingSince is when txns began to wait, or were last delivered; 0: none
-	// wait.
-	waitingSince atomic.Int64
+	// tick's own: when it was last called; the zxid that was applied then, whether
+	// txns waited behind it, and whether they had waited for a whole tick.
+	lastTick       atomic.Int64 // ns
+	tickZxid       int64
+	waiting, stuck bool
 
 	outstanding atomic.Int64 // requests in all fifos
 	barriers    atomic.Int64 // writes in them that have barrier set
@@ -71,6 +72,9 @@ type Node struct {
 	authFailed  atomic.Int64
 	reads       latency
 	updates     latency
+
+	closeOnce sync.Once
+	closeErr  error
 
 	failed  atomic.Bool
 	closing chan struct{}
@@ -137,10 +141,11 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	undo = append(undo, func() { n.member.Close() })
 
-	n.lastTick = n.clock()
-	n.wg.Add(2)
+	n.lastTick.Store(n.clock())
+	n.wg.Add(3)
 	go n.drains()
 	go n.ticks()
+	go n.containers()
 	n.startPurging()
 	undo = append(undo, n.stop)
 	for _, addr := range cfg.ClientAddrs {
@@ -164,17 +169,18 @@ func (n *Node) ServeClients(l net.Listener) error { return n.conns.Serve(l) }
 // Close stops accepting, closes the connections, leaves the ensemble and closes
 // the store. It returns when nothing of the node runs any more.
 func (n *Node) Close() error {
-	n.stop()
-	err := n.member.Close()
-	n.snaps.wg.Wait()
-	n.mu.Lock()
-	n.engine.Close()
-	n.mu.Unlock()
-	if cerr := n.store.Close(); err == nil {
-		err = cerr
-	}
-	n.unlockDirs()
-	return err
+	n.closeOnce.Do(func() {
+		n.stop()
+		err := n.member.Close()
+		n.snaps.wg.Wait()
+		n.mu.Lock()
+		n.loading, n.serving = true, false
+		n.engine.Close()
+		n.mu.Unlock()
+		n.closeErr = errors.Join(err, n.store.Close())
+		n.unlockDirs()
+	})
+	return n.closeErr
 }
 
 // stop ends all that the node itself runs, snapshots apart.
@@ -221,12 +227,6 @@ func (n *Node) lastZxid() int64 {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	return n.engine.LastZxid()
-}
-
-func (n *Node) outstandingTxns() int {
-	n.mu.RLock()
-	defer n.mu.RUnlock()
-	return n.engine.Outstanding()
 }
 
 // sessionText is a session as operators know it.

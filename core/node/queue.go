@@ -68,7 +68,7 @@ func (n *Node) submit() {
 	}
 }
 
-// kick is submit for those who may not wait.
+// kick is submit for those who may not wait, or hold a lock.
 func (n *Node) kick() {
 	if n.queue.begin() {
 		n.queue.hand()
@@ -183,10 +183,9 @@ func (n *Node) orderWrites(term uint64, items []item) error {
 	for i := range items {
 		txns[i] = n.engine.Prepare(nowMS, items[i].from, &items[i].req)
 	}
-	n.prepared = int64(txns[len(txns)-1].Zxid)
+	n.prepared.Store(int64(txns[len(txns)-1].Zxid))
 	n.prepMu.Unlock()
 	n.mu.RUnlock()
-	n.waitingSince.CompareAndSwap(0, n.clock())
 	return n.member.Propose(term, txns)
 }
 

@@ -31,7 +31,7 @@ func (n *Node) Role(r consensus.Role) {
 	clear(n.syncs)
 	clear(n.reclaims)
 	n.later = nil
-	n.waitingSince.Store(0)
+	n.prepared.Store(0)
 	n.trackMu.Lock()
 	n.tracker.Reset()
 	n.fresh = nil
@@ -43,7 +43,6 @@ func (n *Node) Role(r consensus.Role) {
 		n.lookingSince = now
 	case consensus.Leading:
 		n.engine.Lead(int64(r.Last))
-		n.prepared = int64(r.Last)
 		n.freshSessions()
 		n.closeOrphans()
 	}

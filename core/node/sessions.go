@@ -27,17 +27,21 @@ func (n *Node) ticks() {
 func (n *Node) tick() {
 	now := n.clock()
 	tick := n.cfg.TickMS * 1e6
-	late := now-n.lastTick > 2*tick
-	n.lastTick = now
+	late := now-n.lastTick.Swap(now) > 2*tick
 
 	n.mu.RLock()
 	leading, term := n.serving && n.role.State == consensus.Leading, n.role.Term
+	var last int64
+	if leading {
+		last = n.engine.LastZxid()
+	}
 	n.mu.RUnlock()
 
 	// Silence counts only while this node could have heard. After a pause of its
 	// own, or while its log stands still, everybody gets a whole timeout.
-	since := n.waitingSince.Load()
-	stuck := since != 0 && now-since > tick
+	waiting := leading && n.prepared.Load() > last
+	stuck := waiting && n.waiting && last == n.tickZxid
+	n.waiting, n.tickZxid = waiting, last
 	switch {
 	case late:
 		n.log.Warn("this process was paused: sessions get a fresh timeout", "for", time.Duration(now-tick))

@@ -95,12 +95,12 @@ func (n *Node) applied(txns []consensus.Txn) {
 	if s.txns <= s.maxTxns && (s.maxBytes == 0 || s.bytes <= s.maxBytes) {
 		return
 	}
-	n.drawBounds()
 	s.busyMu.Lock()
 	defer s.busyMu.Unlock()
-	if s.busy {
-		return // the one that is being written takes longer than the bounds allow for
+	if s.busy || s.bytes < s.last.Size && (s.maxBytes == 0 || s.bytes <= s.maxBytes) {
+		return
 	}
+	n.drawBounds()
 	s.busy = true
 	s.wg.Add(1)
 	go func() {

@@ -1,0 +1,410 @@
+package node
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/zkcore/zkcore/core/proto"
+	"github.com/zkcore/zkcore/core/zkerr"
+	"github.com/zkcore/zkcore/plugins/consensus"
+)
+
+// TestWrongPassword: who does not know the password is refused and harms nobody;
+// who knows it takes the session over.
+func TestWrongPassword(t *testing.T) {
+	for _, secret := range []string{"", "a secret of the ensemble"} {
+		t.Run(fmt.Sprintf("secret %q", secret), func(t *testing.T) {
+			r := start(t, consensus.Leading, false, func(c *Config) { c.SessionSecret = []byte(secret) })
+			p := r.connect()
+			p.must(proto.OpCreate, create("/e", proto.FlagEphemeral))
+			if apache := proto.SessionPassword(p.session); (string(apache[:]) == string(p.passwd)) == (secret != "") {
+				t.Fatalf("password %x", p.passwd)
+			}
+			q := r.dial()
+			if a := q.greet(&proto.ConnectRequest{TimeoutMS: 10000, SessionID: p.session, Passwd: []byte("0123456789abcdef")}); a.SessionID != 0 || a.TimeoutMS != 0 {
+				t.Fatalf("%+v", a)
+			}
+			q.ended()
+			p.must(proto.OpGetData, get("/e"))
+
+			q = r.again(p)
+			if a := q.greeted(); a.SessionID != p.session {
+				t.Fatalf("%+v", a)
+			}
+			p.ended()
+			q.must(proto.OpDelete, &proto.VersionRequest{Path: "/e", Version: -1})
+		})
+	}
+}
+
+// TestUnderWayAtReconnect: what a client asked for on its old connection is not
+// taken for what it asks for on the new one under the same number.
+func TestUnderWayAtReconnect(t *testing.T) {
+	r := start(t, consensus.Leading, true, nil)
+	p := r.connectBy(1)
+	p.send(proto.OpCreate, create("/old", 0)) // xid 1
+	r.proposed(1)
+	q := r.again(p)
+	p.ended()
+	if !q.silent() {
+		t.Fatal("welcome before the old request is done")
+	}
+	r.m.deliver(-1)
+	if a := q.greeted(); a.SessionID != p.session {
+		t.Fatalf("%+v", a)
+	}
+	if a := func() reply {
+		q.send(proto.OpCreate, create("/old", 0)) // xid 1 again
+		r.proposed(1)
+		r.m.deliver(-1)
+		return q.reply()
+	}(); a.Err != zkerr.NodeExists {
+		t.Fatalf("%v, want that the old request was executed", a.Err)
+	}
+}
+
+// TestMoved: the connection of a session that went to another server is closed
+// when it asks for something.
+func TestMoved(t *testing.T) {
+	r := start(t, consensus.Leading, false, nil)
+	p := r.connect()
+	if !r.n.Revalidate(2, consensus.Touch{Session: p.session, TimeoutMS: 10000}) {
+		t.Fatal("not alive")
+	}
+	if r.n.Revalidate(2, consensus.Touch{Session: 77, TimeoutMS: 10000}) {
+		t.Fatal("an unknown session is alive")
+	}
+	p.send(proto.OpCreate, create("/a", 0))
+	if b := p.ended(); len(b) > 0 {
+		t.Fatalf("%x", b)
+	}
+}
+
+// TestLearner: a learner forwards, asks for sessions, and reports who it heard
+// from.
+func TestLearner(t *testing.T) {
+	r := start(t, consensus.Following, true, nil)
+	p := r.dial()
+	p.sendConnect(&proto.ConnectRequest{TimeoutMS: 10000})
+	r.until("the request", func() bool { _, n, _, _ := r.m.counts(); return n == 1 })
+	// A leader of its own answers.
+	lead := start(t, consensus.Leading, true, nil)
+	forwardAll := func() {
+		r.m.mu.Lock()
+		reqs := r.m.forwarded
+		r.m.forwarded = nil
+		r.m.mu.Unlock()
+		for _, q := range reqs {
+			lead.n.Receive(2, q)
+		}
+		lead.proposed(len(reqs))
+		lead.m.mu.Lock()
+		txns := append([]consensus.Txn(nil), lead.m.proposed...)
+		lead.m.mu.Unlock()
+		lead.m.deliver(-1)
+		r.m.wait(func() { r.n.Deliver(txns) })
+	}
+	forwardAll()
+	p.greeted()
+	ts := r.n.Touched()
+	if len(ts) == 0 || ts[0] != (consensus.Touch{Session: p.session, TimeoutMS: 10000}) {
+		t.Fatalf("touched %v", ts)
+	}
+	if ts = r.n.Touched(); len(ts) > 1 {
+		t.Fatalf("touched %v without a sound", ts)
+	}
+	p.must(proto.OpGetData, get("/"))
+	if ts = r.n.Touched(); len(ts) != 1 {
+		t.Fatalf("touched %v", ts)
+	}
+	lead.n.Touch(2, ts)
+
+	q := r.again(p)
+	r.until("the question", func() bool { _, _, _, n := r.m.counts(); return n == 1 })
+	if !q.silent() {
+		t.Fatal("welcome without the leader's word")
+	}
+	r.m.wait(func() { r.n.Revalidated(p.session, true) })
+	if a := q.greeted(); a.SessionID != p.session {
+		t.Fatalf("%+v", a)
+	}
+	q2 := r.again(q)
+	r.until("the question", func() bool { _, _, _, n := r.m.counts(); return n == 2 })
+	r.m.wait(func() { r.n.Revalidated(p.session, false) })
+	if a := q2.greeted(); a.SessionID != 0 {
+		t.Fatalf("%+v", a)
+	}
+	q2.ended()
+}
+
+// A pipeListener gives out ends of pipes, which belong to the bubble of a test
+// with its own time.
+type pipeListener struct {
+	c    chan net.Conn
+	done chan struct{}
+	once sync.Once
+}
+
+func newPipeListener() *pipeListener {
+	return &pipeListener{c: make(chan net.Conn), done: make(chan struct{})}
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.c:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error   { l.once.Do(func() { close(l.done) }); return nil }
+func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
+
+// bubble runs a test with a node, without sockets, in a time of its own.
+func bubble(t *testing.T, change func(*Config), test func(*testing.T, *rig, func() *peer)) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, consensus.Leading, false, func(c *Config) {
+			c.DataDir, c.ClientAddrs = dir, nil
+			if change != nil {
+				change(c)
+			}
+		})
+		l := newPipeListener()
+		if err := r.n.ServeClients(l); err != nil {
+			t.Fatal(err)
+		}
+		test(t, r, func() *peer {
+			here, there := net.Pipe()
+			t.Cleanup(func() { here.Close() })
+			l.c <- there
+			return &peer{t: t, c: here}
+		})
+	})
+}
+
+// TestExpiry: a session ends after its timeout of silence and not before, and
+// takes its ephemerals along. Pings keep one alive.
+func TestExpiry(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, r *rig, dial func() *peer) {
+		silent, pinging := dial(), dial()
+		for _, p := range []*peer{silent, pinging} {
+			p.greet(&proto.ConnectRequest{TimeoutMS: 10000})
+		}
+		silent.must(proto.OpCreate, create("/silent", proto.FlagEphemeral))
+		pinging.must(proto.OpCreate, create("/pinging", proto.FlagEphemeral))
+		begin := time.Now()
+		pinging.must(proto.OpExists, getWatch("/silent"))
+		for {
+			time.Sleep(3 * time.Second)
+			pinging.write(pinging.requestXid(proto.XidPing, proto.OpPing, nil))
+			if a := pinging.reply(); a.Xid == proto.XidNotification {
+				if a.event.Type != proto.EventNodeDeleted || a.event.Path != "/silent" {
+					t.Fatalf("%+v", a.event)
+				}
+				break
+			}
+			if passed := time.Since(begin); passed > 20*time.Second {
+				t.Fatalf("alive after %v", passed)
+			}
+		}
+		if passed := time.Since(begin); passed < 10*time.Second {
+			t.Fatalf("dead after %v", passed)
+		}
+		silent.ended()
+		pinging.reply()
+		pinging.must(proto.OpGetData, get("/pinging"))
+		q := dial()
+		if a := q.greet(&proto.ConnectRequest{TimeoutMS: 10000, SessionID: silent.session, Passwd: silent.passwd}); a.SessionID != 0 {
+			t.Fatalf("%+v", a)
+		}
+	})
+}
+
+// TestPause: who could not be heard because this process stood still does not
+// lose his session.
+func TestPause(t *testing.T) {
+	bubble(t, func(c *Config) { c.TickMS = 1000 }, func(t *testing.T, r *rig, dial func() *peer) {
+		p := dial()
+		p.greet(&proto.ConnectRequest{TimeoutMS: 4000})
+		time.Sleep(3500 * time.Millisecond)
+		synctest.Wait()
+		r.n.lastTick.Add(-10e9) // as if the last tick had been long ago
+		time.Sleep(4 * time.Second)
+		synctest.Wait()
+		p.write(p.requestXid(proto.XidPing, proto.OpPing, nil))
+		if a := p.reply(); a.Err != zkerr.OK {
+			t.Fatal(a.Err)
+		}
+		if _, ok := r.session(p.session); !ok {
+			t.Fatal("the session is gone")
+		}
+		time.Sleep(6 * time.Second)
+		synctest.Wait()
+		if _, ok := r.session(p.session); ok {
+			t.Fatal("silence does not count any more")
+		}
+	})
+}
+
+func (r *rig) session(id int64) (int32, bool) {
+	r.n.mu.RLock()
+	defer r.n.mu.RUnlock()
+	return r.n.engine.Session(id)
+}
+
+// TestStuckLog: while nothing can be written nobody's session ends, and then
+// everybody has a whole timeout.
+func TestStuckLog(t *testing.T) {
+	bubble(t, func(c *Config) { c.TickMS = 1000 }, func(t *testing.T, r *rig, dial func() *peer) {
+		p, q := dial(), dial()
+		p.greet(&proto.ConnectRequest{TimeoutMS: 4000})
+		q.greet(&proto.ConnectRequest{TimeoutMS: 20000})
+		r.m.mu.Lock()
+		r.m.manual = true
+		r.m.role.Last = r.m.last
+		r.m.mu.Unlock()
+		q.send(proto.OpCreate, create("/a", 0))
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		r.m.mu.Lock()
+		if n := len(r.m.proposed); n != 1 {
+			t.Errorf("%d proposals, want that of the write alone", n)
+		}
+		r.m.manual = false
+		r.m.mu.Unlock()
+		r.m.deliver(-1)
+		q.reply()
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if _, ok := r.session(p.session); !ok {
+			t.Fatal("the session is gone")
+		}
+		time.Sleep(6 * time.Second)
+		synctest.Wait()
+		if _, ok := r.session(p.session); ok {
+			t.Fatal("silence does not count any more")
+		}
+	})
+}
+
+// TestNewLeader: under a new leader every session has a whole timeout.
+func TestNewLeader(t *testing.T) {
+	bubble(t, func(c *Config) { c.TickMS = 1000 }, func(t *testing.T, r *rig, dial func() *peer) {
+		p := dial()
+		p.greet(&proto.ConnectRequest{TimeoutMS: 4000})
+		time.Sleep(3500 * time.Millisecond)
+		r.m.setRole(consensus.Looking)
+		time.Sleep(time.Second)
+		r.m.epoch()
+		time.Sleep(3900 * time.Millisecond)
+		synctest.Wait()
+		if _, ok := r.session(p.session); !ok {
+			t.Fatal("the session is gone")
+		}
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if _, ok := r.session(p.session); ok {
+			t.Fatal("the session lives for ever")
+		}
+	})
+}
+
+// TestContainers: an empty container that had a child is removed, one that was
+// never used is not.
+func TestContainers(t *testing.T) {
+	bubble(t, func(c *Config) { c.ContainerCheck, c.ExtendedTypes = 10*time.Second, true }, func(t *testing.T, r *rig, dial func() *peer) {
+		p := dial()
+		p.greet(&proto.ConnectRequest{TimeoutMS: 40000})
+		for _, path := range []string{"/used", "/new", "/used/kid"} {
+			op := proto.OpCreateContainer
+			if strings.Count(path, "/") > 1 {
+				op = proto.OpCreate
+			}
+			p.must(op, create(path, 0))
+		}
+		ttl := &proto.CreateTTLRequest{CreateRequest: *create("/ttl", proto.FlagPersistentWithTTL), TTL: 15000}
+		p.must(proto.OpCreateTTL, ttl)
+		time.Sleep(11 * time.Second)
+		p.must(proto.OpDelete, &proto.VersionRequest{Path: "/used/kid", Version: -1})
+		p.must(proto.OpExists, get("/ttl"))
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		for path, want := range map[string]zkerr.Code{"/used": zkerr.NoNode, "/new": zkerr.OK, "/ttl": zkerr.NoNode} {
+			if a := p.call(proto.OpExists, get(path)); a.Err != want {
+				t.Errorf("%s: %v, want %v", path, a.Err, want)
+			}
+		}
+	})
+}
+
+// TestSnapshots: snapshots are taken as often as is asked for, and a node comes
+// back from the newest that can be read.
+func TestSnapshots(t *testing.T) {
+	dir := t.TempDir()
+	change := func(c *Config) { c.DataDir, c.SnapCount = dir, 8 }
+	r := start(t, consensus.Leading, false, change)
+	p := r.connect()
+	made := 0
+	r.until("snapshots", func() bool {
+		q := create(fmt.Sprintf("/n%02d", made), 0)
+		q.Data = []byte(strings.Repeat("d", 100))
+		p.must(proto.OpCreate, q)
+		made++
+		r.m.mu.Lock()
+		defer r.m.mu.Unlock()
+		return len(r.m.saved) >= 2
+	})
+	if err := r.n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	newest := r.m.saved[len(r.m.saved)-1]
+	name := func(z consensus.Zxid) string {
+		return filepath.Join(dir, "version-2", fmt.Sprintf("snapshot.%x", uint64(z)))
+	}
+	b, err := os.ReadFile(name(newest))
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	at := func(want consensus.Zxid) {
+		t.Helper()
+		r := start(t, consensus.Leading, false, change)
+		defer r.n.Close()
+		if got := r.n.Info().Zxid; got != int64(want) {
+			t.Fatalf("comes back at 0x%x, want %v", got, want)
+		}
+		q := r.again(p)
+		if a := q.greeted(); a.SessionID != p.session {
+			t.Fatalf("the session is gone: %+v", a)
+		}
+		q.must(proto.OpGetData, get("/n00"))
+		if r.connect().session == p.session {
+			t.Fatal("a session's number is given twice")
+		}
+	}
+	at(newest)
+	b[len(b)/2] ^= 1
+	if err := os.WriteFile(name(newest), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	at(r.m.saved[len(r.m.saved)-2])
+}
+
+// TestLocked: a second node on the same directory is refused.
+func TestLocked(t *testing.T) {
+	r := start(t, consensus.Leading, false, nil)
+	cfg := r.n.cfg
+	if n, err := Start(t.Context(), cfg); err == nil {
+		n.Close()
+		t.Fatal("two nodes on one directory")
+	}
+}
