@@ -91,11 +91,13 @@ type Log struct {
 	flushed int64      // the same, if syncs are real; else what Sync covered
 	chunk   int64      // by which the file grows next
 	roll    bool
-	last    consensus.Zxid
-	durable consensus.Zxid
-	base    consensus.Zxid // the state that the log continues
-	gen     uint64         // counts cuts
-	err     error
+	// appending is set while Append writes behind end, without mu.
+	appending bool
+	last      consensus.Zxid
+	durable   consensus.Zxid
+	base      consensus.Zxid // the state that the log continues
+	gen       uint64         // counts cuts
+	err       error
 
 	buf []byte // Append's
 }
@@ -179,6 +181,7 @@ func (l *Log) Append(txns []consensus.Txn) error {
 
 	l.mu.Lock()
 	f, end, synced, first := l.f, l.end, l.synced, l.segs[len(l.segs)-1].zxid
+	l.appending = true // from here on the place behind the last record is ours
 	l.mu.Unlock()
 	if cap(l.buf) < size || cap(l.buf) > keepBuffer {
 		l.buf = make([]byte, 0, size)
@@ -196,6 +199,7 @@ func (l *Log) Append(txns []consensus.Txn) error {
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.appending = false
 	l.end = newEnd
 	l.zeroed = max(l.zeroed, newEnd+markSize)
 	l.last = prev
@@ -373,6 +377,16 @@ func (l *Log) Sync() (consensus.Zxid, error) {
 	l.flushed, l.durable = end, last
 	if !l.opts.NoSync {
 		l.synced = end
+		// While nothing comes behind it, the last mark can vouch for all that was
+		// synced: else the last write would be the one whose damage is taken for a
+		// torn end. It needs no sync of its own, since the crash that comes most
+		// often, of the process, leaves it in the page cache.
+		if l.end == end && !l.appending {
+			if _, err := f.WriteAt(appendMark(nil, l.segs[len(l.segs)-1].zxid, end, end), end); err != nil {
+				l.err = err
+				return 0, err
+			}
+		}
 	}
 	if limit := l.opts.SizeLimitKB; limit > 0 && end > limit<<10 {
 		l.roll = true

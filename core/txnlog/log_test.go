@@ -510,6 +510,25 @@ func TestFlippedByte(t *testing.T) {
 
 // TestRandomDamage does to a log that was closed what disks and hands do to files:
 // ranges zeroed, garbled, moved, cut out. It is found, or nothing is missing.
+// TestLastWriteVouched: a process that is killed leaves a mark behind its last
+// write too, so that damage in that one isn't taken for a torn end.
+func TestLastWriteVouched(t *testing.T) {
+	m := newMem(t)
+	l, _ := open(t, m, Options{PreAllocKB: 64})
+	appendRange(t, l, 1, 100, 50)
+	syncLog(t, l)
+	content := get(t, m, "log.1")
+	for at := headerSize; at < 50*(50+recordHead+recordTail); at += 97 {
+		b := slices.Clone(content)
+		b[at] ^= 0x40
+		put(t, m, "log.1", b)
+		var d *Damage
+		if _, rec, err := OpenLog(m, "/d", Options{}); !errors.As(err, &d) || d.File != "log.1" {
+			t.Fatalf("byte %d of a write that was synced: %v, %+v", at, err, rec)
+		}
+	}
+}
+
 func TestRandomDamage(t *testing.T) {
 	build := func() *vfs.Mem {
 		m := newMem(t)

@@ -235,7 +235,12 @@ func (l *Log) mend(f vfs.File, s *segReader, i int, cut rest, rec *Recovery) err
 			return err
 		}
 	case from >= end && s.end == endMark:
-		return nil
+		// All that the mark vouches for is on the disk. The mark itself may be in the
+		// page cache only, and the file is about to be followed by the next.
+		if _, err := rewrite(f, end, end+markSize); err != nil {
+			return err
+		}
+		return f.Sync()
 	}
 	if s.end == endEOF {
 		from = 0 // no mark says how much of it was synced
