@@ -61,10 +61,12 @@ func TestKillAll(t *testing.T) {
 	for range 3 {
 		l.waitAcked(200)
 		for _, s := range e.Servers {
-			s.Signal(syscall.SIGKILL)
+			if err := syscall.Kill(s.Pid(), syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
 		}
 		for _, s := range e.Servers {
-			s.Kill9()
+			s.Wait()
 			s.Start()
 		}
 		e.Await()

@@ -118,11 +118,13 @@ func TestTrunc(t *testing.T) {
 		s.Start()
 	}
 	e.Await()
-	fresh := connect(t, rest[0].Addr(), rest[1].Addr())
+	// As long as the new epoch has no transaction, what is too much is cut off.
+	// Once it has one, the leader sends the tree, as Apache's does.
 	from := len(old.Log())
 	old.Start()
 	e.Await()
 	awaitLog(t, old, from, "TRUNC")
+	fresh := connect(t, rest[0].Addr(), rest[1].Addr())
 	writeMany(t, fresh, "/after", 50, 20)
 	for _, s := range e.Servers {
 		for _, line := range tree(t, s) {
