@@ -38,16 +38,26 @@ func newShell(set settings, stdout, stderr io.Writer) *shell {
 	return &shell{set: set, out: stdout, err: stderr, printWatches: true}
 }
 
+// printf prints what a command has to say. The server's events came before its reply: they are
+// printed before it too.
 func (sh *shell) printf(format string, args ...any) {
+	sh.drain()
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	fmt.Fprintf(sh.out, format, args...)
 }
 
 func (sh *shell) errorln(s string) {
+	sh.drain()
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	fmt.Fprintln(sh.err, s)
+}
+
+func (sh *shell) drain() {
+	if sh.zk != nil {
+		sh.zk.DrainEvents()
+	}
 }
 
 // connect opens a session in place of the one there may be.
@@ -287,6 +297,7 @@ func (sh *shell) line(line string) {
 // process runs a command, prints its error and keeps its exit code.
 func (sh *shell) process(args []string) {
 	err := sh.execute(args)
+	sh.drain()
 	if err == nil {
 		if !sh.quit {
 			sh.exitCode = 0

@@ -260,6 +260,10 @@ func (c *Client) Drop() {
 	}
 }
 
+// DrainEvents waits until Options.OnEvent has taken all events that were there when it was called:
+// after a reply, all that the server sent before it. OnEvent itself must not call it.
+func (c *Client) DrainEvents() { c.events.drain() }
+
 // Abandon ends the client without a word to the server, as a crash of its process would: the
 // session lives on there until it expires.
 func (c *Client) Abandon() {

@@ -269,58 +269,79 @@ func keys[V any](m map[string]V) []string {
 
 // An eventQueue hands events to a callback without ever making the one who puts them wait.
 type eventQueue struct {
-	mu      sync.Mutex
-	events  []Event
-	stopped bool
-	ready   chan struct{}
-	ended   chan struct{} // closed when all events up to stop were taken
+	on bool // set before use, if there is a callback
+
+	mu         sync.Mutex
+	more       sync.Cond // something to take, or stopped
+	taken      sync.Cond // the callback has come back
+	events     []Event
+	came, done int64 // how many were put, and of how many the callback came back or was spared
+	stopped    bool
+	ended      chan struct{} // closed when all events up to stop were taken
 }
 
 func (q *eventQueue) start(f func(Event)) {
-	q.ready, q.ended = make(chan struct{}, 1), make(chan struct{})
+	q.on = true
+	q.more.L, q.taken.L = &q.mu, &q.mu
+	q.ended = make(chan struct{})
 	go func() {
 		defer close(q.ended)
-		for range q.ready {
-			q.mu.Lock()
-			events, stopped := q.events, q.stopped
-			q.events = nil
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		for {
+			for len(q.events) == 0 {
+				if q.stopped {
+					return
+				}
+				q.more.Wait()
+			}
+			e := q.events[0]
+			q.events = q.events[1:]
 			q.mu.Unlock()
-			for _, e := range events {
-				f(e)
-			}
-			if stopped {
-				return
-			}
+			f(e)
+			q.mu.Lock()
+			q.done++
+			q.taken.Broadcast()
 		}
 	}()
 }
 
 func (q *eventQueue) put(e Event) {
-	if q.ready == nil {
+	if !q.on {
 		return
 	}
 	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.stopped {
+		return
+	}
 	if len(q.events) >= maxEvents {
 		q.events = q.events[1:]
+		q.done++
 	}
+	q.came++
 	q.events = append(q.events, e)
-	q.mu.Unlock()
-	q.wake()
+	q.more.Signal()
+}
+
+// drain waits until the callback has come back from all events put so far.
+func (q *eventQueue) drain() {
+	if !q.on {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for n := q.came; q.done < n; {
+		q.taken.Wait()
+	}
 }
 
 func (q *eventQueue) stop() {
-	if q.ready == nil {
+	if !q.on {
 		return
 	}
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	q.stopped = true
-	q.mu.Unlock()
-	q.wake()
-}
-
-func (q *eventQueue) wake() {
-	select {
-	case q.ready <- struct{}{}:
-	default:
-	}
+	q.more.Signal()
 }
