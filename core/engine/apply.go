@@ -207,8 +207,17 @@ func (a *applier) put(path string, c *cell) {
 	op.Kind, op.Data = storage.OpPut, c.data
 }
 
+// placed says whether path has a place below another znode. No server logs a
+// change to one that has not, so this is about damage.
+func placed(path string) bool {
+	return len(path) > 1 && path[0] == '/' && path[len(path)-1] != '/'
+}
+
 func (e *Engine) create(h *txn.Header, b *txn.Body, owner int64) (node, zkerr.Code) {
 	a := &e.applier
+	if !placed(b.Path) {
+		return node{}, zkerr.BadArguments
+	}
 	parentPath := znode.Parent(b.Path)
 	pn, ok := a.peek(parentPath)
 	if !ok {
@@ -280,6 +289,9 @@ func (e *Engine) replaceACL(c *cell, list []jute.ACL) {
 
 func (e *Engine) delete(zxid int64, path string) zkerr.Code {
 	a := &e.applier
+	if !placed(path) || znode.Special(path) {
+		return zkerr.BadArguments
+	}
 	parentPath := znode.Parent(path)
 	pn, ok := a.peek(parentPath)
 	if !ok {
@@ -399,9 +411,7 @@ func (e *Engine) openSession(id int64, timeoutMS int32) {
 func (e *Engine) closeSession(h *txn.Header, paths []string) {
 	a := &e.applier
 	for _, path := range paths {
-		if strings.HasPrefix(path, "/") && !znode.Special(path) {
-			e.delete(h.Zxid, path)
-		}
+		e.delete(h.Zxid, path)
 	}
 	id := h.ClientID
 	if e.ephemerals[id] > 0 {

@@ -66,7 +66,7 @@ var (
 //	/p with data of version 1, and /p/kid   /e ephemeral of the client
 //	/locked and /locked/kid, which nobody may do anything to
 //	/c container   /t TTL, if there are any
-func tree(t *testing.T, opts Options) (*rig, *client) {
+func tree(t tb, opts Options) (*rig, *client) {
 	r := newRig(t, opts)
 	c := r.connect(1)
 	c.must(proto.OpCreate, create("/p", 0, open))

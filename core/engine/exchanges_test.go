@@ -23,7 +23,7 @@ type exchange struct {
 	Reply      json.RawMessage
 }
 
-func loadExchanges(t *testing.T) []exchange {
+func loadExchanges(t tb) []exchange {
 	t.Helper()
 	f, err := os.Open("testdata/exchanges-3.9.5.jsonl")
 	if err != nil {
@@ -42,7 +42,7 @@ func loadExchanges(t *testing.T) []exchange {
 }
 
 // frames cuts hex into frames without their lengths.
-func frames(t *testing.T, s string) [][]byte {
+func frames(t tb, s string) [][]byte {
 	t.Helper()
 	b, err := hex.DecodeString(s)
 	if err != nil {

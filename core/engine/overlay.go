@@ -54,11 +54,7 @@ type node struct {
 func newOverlay(hash bool) overlay { return overlay{hash: hash, cells: map[string]*cell{}} }
 
 // peek looks a znode up and takes no note of it. The path may be a temporary.
-// "" is the root, as it is to clients.
 func (o *overlay) peek(path string) (node, bool) {
-	if path == "" {
-		path = znode.Root
-	}
 	if len(o.cells) > 0 {
 		if c := o.cells[path]; c != nil {
 			return node{c.head[:], nil, c}, c.exists
