@@ -44,7 +44,7 @@ type arena struct {
 	room [numClasses]uint32 // first pages of the spans with a free block
 
 	used  int // pages in spans and runs
-	dirty int // pages in free runs that the system could have back
+	dirty int // pages in free runs that are worth giving back to the system
 }
 
 // A page describes a page of a chunk. Of a run, the first and the last page are
@@ -52,7 +52,7 @@ type arena struct {
 type page struct {
 	next, prev uint32 // in a list of free runs, or of spans with room; next is a spanTail's first page
 	run        uint32 // pages in the run
-	free       ref    // of a span: its first free block
+	free       ref    // of a span: its first free block; of a free run: how many pages were written to
 	live       uint16 // of a span: how many blocks are in use
 	fresh      uint16 // of a span: how many blocks were ever in use
 	blocks     uint16 // of a span: how many blocks it has
@@ -60,10 +60,9 @@ type page struct {
 	kind       uint8
 }
 
-// Kinds of page. A free run is clean if the system has none of its pages.
+// Kinds of page.
 const (
-	pageClean uint8 = iota
-	pageFree
+	pageFree uint8 = iota
 	pageRun
 	pageSpan
 	pageSpanTail
@@ -158,7 +157,7 @@ func (a *arena) grow() error {
 		first, n = 1, n-1
 		a.pages[0][0].kind = pageRun
 	}
-	a.putRun(first, n, pageClean)
+	a.putRun(first, n, 0)
 	return nil
 }
 
@@ -300,10 +299,10 @@ func (a *arena) takeRun(least, most uint32) uint32 {
 // cut takes n pages from the begin of a free run.
 func (a *arena) cut(p, n uint32) uint32 {
 	pg := a.page(p)
-	all, kind := pg.run, pg.kind
+	all, dirty := pg.run, uint32(pg.free)
 	a.dropRun(p)
 	if all > n {
-		a.putRun(p+n, all-n, kind)
+		a.putRun(p+n, all-n, dirty-min(dirty, n))
 	}
 	pg.run = n
 	a.used += int(n)
@@ -317,12 +316,14 @@ func (a *arena) mark(p, n uint32, kind uint8) {
 	first.run, first.kind = n, kind
 }
 
-// putRun puts a run into its bin.
-func (a *arena) putRun(p, n uint32, kind uint8) {
-	a.mark(p, n, kind)
+// putRun puts a run into its bin. Of its pages some were written to since the
+// system had them.
+func (a *arena) putRun(p, n, dirty uint32) {
+	a.mark(p, n, pageFree)
+	a.page(p).free = ref(dirty)
 	a.push(&a.bins[binOf(n)], p)
-	if kind == pageFree {
-		a.dirty += int(n)
+	if dirty >= worthwhile {
+		a.dirty += int(dirty)
 	}
 }
 
@@ -330,29 +331,36 @@ func (a *arena) putRun(p, n uint32, kind uint8) {
 func (a *arena) dropRun(p uint32) {
 	pg := a.page(p)
 	a.unlink(&a.bins[binOf(pg.run)], pg)
-	if pg.kind == pageFree {
-		a.dirty -= int(pg.run)
+	if pg.free >= worthwhile {
+		a.dirty -= int(pg.free)
 	}
 }
 
 // freeRun puts pages back, together with the free ones beside them.
 func (a *arena) freeRun(p, n uint32) {
 	a.used -= int(n)
+	dirty := n
 	if p&(chunkPages-1) != 0 {
-		if before := a.page(p - 1); before.kind <= pageFree {
+		if before := a.page(p - 1); before.kind == pageFree {
 			n += before.run
 			p -= before.run
+			dirty += uint32(a.page(p).free)
 			a.dropRun(p)
 		}
 	}
 	if (p+n)&(chunkPages-1) != 0 {
-		if behind := a.page(p + n); behind.kind <= pageFree {
+		if behind := a.page(p + n); behind.kind == pageFree {
 			a.dropRun(p + n)
 			n += behind.run
+			dirty += uint32(behind.free)
 		}
 	}
-	a.putRun(p, n, pageFree)
+	a.putRun(p, n, dirty)
 }
+
+// worthwhile is how many pages a free run must have for the system to get them
+// back.
+const worthwhile = 32
 
 // scavenge gives free pages back to the system when they are many, a portion at
 // a time.
@@ -362,16 +370,15 @@ func (a *arena) scavenge() {
 	}
 	const portion = chunkPages / 4
 	done := uint32(0)
-	for b := numBins - 1; b >= 0; b-- {
+	for b := numBins - 1; b >= worthwhile-1; b-- {
 		for p := a.bins[b]; p != 0; {
 			pg := a.page(p)
-			next, n := pg.next, pg.run
-			if pg.kind == pageFree {
-				mem := a.at(pageRef(p))[:int(n)<<pageShift]
-				forgetPages(mem)
+			next, n, dirty := pg.next, pg.run, uint32(pg.free)
+			if dirty >= worthwhile {
+				forgetPages(a.at(pageRef(p))[:int(n)<<pageShift])
 				a.dropRun(p)
-				a.putRun(p, n, pageClean)
-				if done += n; done >= portion {
+				a.putRun(p, n, 0)
+				if done += dirty; done >= portion {
 					return
 				}
 			}

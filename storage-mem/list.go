@@ -118,8 +118,7 @@ func (a *arena) first(r ref) ref {
 func (a *arena) search(leaf list, key []byte) (at int, ok bool) {
 	lo, hi := 0, leaf.len()
 	if hi > 0 { // names that count up come in at the end
-		x := a.record(leaf.get(hi - 1))
-		c := bytes.Compare(x.key(), key)
+		c := bytes.Compare(a.record(leaf.get(hi-1)).key(), key)
 		if c < 0 {
 			return hi, false
 		}
@@ -130,8 +129,7 @@ func (a *arena) search(leaf list, key []byte) (at int, ok bool) {
 	}
 	for lo < hi {
 		mid := int(uint(lo+hi) / 2)
-		x := a.record(leaf.get(mid))
-		switch c := bytes.Compare(x.key(), key); {
+		switch c := bytes.Compare(a.record(leaf.get(mid)).key(), key); {
 		case c == 0:
 			return mid, true
 		case c < 0:
@@ -146,8 +144,7 @@ func (a *arena) search(leaf list, key []byte) (at int, ok bool) {
 // leafOf returns which leaf of a root key belongs into.
 func (a *arena) leafOf(root list, key []byte) int {
 	below := func(i int) bool { // leaf i begins at key or below
-		x := a.record(a.list(root.get(i)).get(0))
-		return bytes.Compare(x.key(), key) <= 0
+		return bytes.Compare(a.record(a.list(root.get(i)).get(0)).key(), key) <= 0
 	}
 	lo, hi := 0, root.len()-1 // the answer is lo..hi
 	if below(hi) {

@@ -1,6 +1,10 @@
 package mem
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/zkcore/zkcore/plugins/storage"
+)
 
 // A record's block:
 //
@@ -37,72 +41,103 @@ const (
 	maxPart = 1<<31 - 1<<16
 )
 
-// A record is a decoded block.
-type record struct {
-	b               []byte // from the block's begin on
-	flags           byte
-	table           byte
-	at              int // where the key begins
-	nkey, nhead, nd int
-}
+// A record is its block, and what is behind it in memory. It is read where it
+// is: a decoded copy would cost more than the reading.
+type record []byte
 
-// record decodes the block at r.
-func (a *arena) record(r ref) record { return decode(a.at(r)) }
+// record returns the record at r.
+func (a *arena) record(r ref) record { return record(a.at(r)) }
 
-// decode decodes the block at the begin of b.
-func decode(b []byte) record {
-	x := record{b: b, flags: b[0], table: b[1], at: narrowHeader}
-	if x.flags&flagWide == 0 {
-		x.nkey = int(binary.LittleEndian.Uint16(b[2:]))
-		x.nhead = int(binary.LittleEndian.Uint16(b[4:]))
-		x.nd = int(binary.LittleEndian.Uint16(b[6:]))
+func (x record) flags() byte { return x[0] }
+func (x record) table() byte { return x[1] }
+func (x record) dead() bool  { return x[0]&flagDead != 0 }
+
+// parts returns where the key begins, and the lengths of key, head and data.
+func (x record) parts() (at, key, head, data int) {
+	b := x[:narrowHeader]
+	flags := b[0]
+	at = narrowHeader
+	if flags&flagWide == 0 {
+		key = int(binary.LittleEndian.Uint16(b[2:]))
+		head = int(binary.LittleEndian.Uint16(b[4:]))
+		data = int(binary.LittleEndian.Uint16(b[6:]))
 	} else {
-		x.nkey = int(binary.LittleEndian.Uint32(b[4:]))
-		x.nhead = int(binary.LittleEndian.Uint32(b[8:]))
-		x.nd = int(binary.LittleEndian.Uint32(b[12:]))
-		x.at = wideHeader
+		at, key, head, data = x.wideParts()
 	}
-	if x.flags&flagVersion != 0 {
-		x.at += versionSize
+	if flags&flagVersion != 0 {
+		at += versionSize
 	}
-	return x
+	return at, key, head, data
 }
 
-func (x *record) key() []byte { return x.b[x.at : x.at+x.nkey : x.at+x.nkey] }
-
-func (x *record) head() []byte {
-	at := x.at + x.nkey
-	return x.b[at : at+x.nhead : at+x.nhead]
+func (x record) wideParts() (at, key, head, data int) {
+	return wideHeader, int(binary.LittleEndian.Uint32(x[4:])), int(binary.LittleEndian.Uint32(x[8:])), int(binary.LittleEndian.Uint32(x[12:]))
 }
 
-func (x *record) data() []byte {
-	if x.flags&flagNil != 0 {
+func (x record) key() []byte {
+	at, key, _, _ := x.parts()
+	return x[at : at+key : at+key]
+}
+
+func (x record) head() []byte {
+	at, key, head, _ := x.parts()
+	at += key
+	return x[at : at+head : at+head]
+}
+
+func (x record) data() []byte {
+	if x.flags()&flagNil != 0 {
 		return nil
 	}
-	at := x.at + x.nkey + x.nhead
-	return x.b[at : at+x.nd : at+x.nd]
+	at, key, head, data := x.parts()
+	at += key + head
+	return x[at : at+data : at+data]
+}
+
+// record returns the head and the data.
+func (x record) record() storage.Record {
+	at, key, head, data := x.parts()
+	at += key
+	rec := storage.Record{Head: x[at : at+head : at+head]}
+	if x.flags()&flagNil == 0 {
+		at += head
+		rec.Data = x[at : at+data : at+data]
+	}
+	return rec
 }
 
 // size is how much of its block the record takes.
-func (x *record) size() int { return x.at + x.nkey + x.nhead + x.nd }
+func (x record) size() int {
+	at, key, head, data := x.parts()
+	return at + key + head + data
+}
 
 // epoch is that of a record with flagVersion; all others were always there.
-func (x *record) epoch() uint64 {
-	if x.flags&flagVersion == 0 {
+func (x record) epoch() uint64 {
+	if x.flags()&flagVersion == 0 {
 		return 0
 	}
-	return binary.LittleEndian.Uint64(x.b[x.at-versionSize:])
+	at, _, _, _ := x.parts()
+	return binary.LittleEndian.Uint64(x[at-versionSize:])
 }
 
 // before is the record that this one replaced, if it has flagVersion.
-func (x *record) before() ref {
-	if x.flags&flagVersion == 0 {
+func (x record) before() ref {
+	if x.flags()&flagVersion == 0 {
 		return 0
 	}
-	return ref(binary.LittleEndian.Uint32(x.b[x.at-4:]))
+	at, _, _, _ := x.parts()
+	return ref(binary.LittleEndian.Uint32(x[at-4:]))
 }
 
-func (x *record) dead() bool { return x.flags&flagDead != 0 }
+// is says whether this is the record of a key, and not a list or another one.
+func (x record) is(table byte, key string) bool {
+	if x.flags()&flagList != 0 || x.table() != table {
+		return false
+	}
+	at, n, _, _ := x.parts()
+	return n == len(key) && string(x[at:at+n]) == key
+}
 
 // A draft is a record to be written.
 type draft struct {

@@ -105,8 +105,7 @@ func (st *state) find(h uint64, table byte, key string) ref {
 			break
 		}
 		if uint32(e>>32) == h32 {
-			x := st.arena.record(ref(e))
-			if x.flags&flagList == 0 && x.table == table && string(x.key()) == key {
+			if st.arena.record(ref(e)).is(table, key) {
 				return ref(e)
 			}
 		}
@@ -128,8 +127,7 @@ func (st *state) findList(h uint64, parent string) ref {
 			break
 		}
 		if uint32(e>>32) == h32 && st.arena.at(ref(e))[0]&flagList != 0 && st.arena.list(ref(e)).parent() == len(parent) {
-			x := st.arena.record(st.arena.first(ref(e)))
-			if string(x.key()[:len(parent)]) == parent {
+			if string(st.arena.record(st.arena.first(ref(e))).key()[:len(parent)]) == parent {
 				return ref(e)
 			}
 		}
@@ -141,12 +139,12 @@ func (st *state) findList(h uint64, parent string) ref {
 func (st *state) seen(r ref, epoch uint64) (record, bool) {
 	for r != 0 {
 		x := st.arena.record(r)
-		if x.flags&flagVersion == 0 || x.epoch() <= epoch {
+		if x.flags()&flagVersion == 0 || x.epoch() <= epoch {
 			return x, !x.dead()
 		}
 		r = x.before()
 	}
-	return record{}, false
+	return nil, false
 }
 
 // table returns a table's number, or 0.
@@ -234,7 +232,7 @@ func (st *state) prepare(ops []storage.Op) error {
 			head = steps[before].head
 		} else if s.ref = st.find(s.hash, s.table, op.Path); s.ref != 0 {
 			if x := st.arena.record(s.ref); !x.dead() {
-				head = int32(x.nhead)
+				head = int32(len(x.head()))
 				if op.Kind == storage.OpPutHead {
 					need += x.size()
 				}
@@ -310,7 +308,7 @@ type key struct {
 func (k *key) bytes() []byte { return raw(k.name) }
 
 // shown says that a live view shows the record, or may.
-func (st *state) shown(x *record) bool {
+func (st *state) shown(x record) bool {
 	return st.pinned() && x.epoch() <= st.newest.epoch
 }
 
@@ -332,7 +330,7 @@ func (st *state) put(k key, r ref, head, data []byte) {
 		return
 	}
 	x := st.arena.record(r)
-	if x.dead() || st.shown(&x) {
+	if x.dead() || st.shown(x) {
 		d := st.draft(k, r)
 		d.head, d.data = head, data
 		st.relink(k, r, st.arena.add(&d))
@@ -352,12 +350,12 @@ func (st *state) put(k key, r ref, head, data []byte) {
 			return
 		}
 	}
-	d.write(x.b)
+	d.write(x)
 }
 
 func (st *state) putHead(k key, r ref, head []byte) {
 	x := st.arena.record(r)
-	if !st.shown(&x) {
+	if !st.shown(x) {
 		copy(x.head(), head)
 		return
 	}
@@ -376,7 +374,7 @@ func (st *state) delete(k key, r ref) {
 		return
 	}
 	st.count(k, -1)
-	shown := st.shown(&x)
+	shown := st.shown(x)
 	if !shown && (!st.pinned() || x.before() == 0) {
 		st.unlink(k, r)
 		st.arena.free(r)
@@ -525,7 +523,7 @@ func (st *state) reclaim(n int) bool {
 		}
 		if e.dead {
 			x := st.arena.record(e.ref)
-			k := key{table: x.table, name: text(x.key())}
+			k := key{table: x.table(), name: text(x.key())}
 			k.hash = st.hash(k.table, k.name)
 			if !st.index.has(recordHash(k.hash), e.ref) {
 				continue

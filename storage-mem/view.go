@@ -30,7 +30,7 @@ func (v *view) Get(path string) (storage.Record, bool, error) {
 	if !ok {
 		return storage.Record{}, false, v.st.err()
 	}
-	return storage.Record{Head: x.head(), Data: x.data()}, true, nil
+	return x.record(), true, nil
 }
 
 // TableGet implements storage.View.
@@ -107,7 +107,7 @@ func (v *view) Walk(fn func(path string, rec storage.Record) bool) error {
 	if !ok {
 		return v.st.err()
 	}
-	if !fn("/", storage.Record{Head: root.head(), Data: root.data()}) {
+	if !fn("/", root.record()) {
 		return nil
 	}
 	stack := []*cursor{{v: v}} // those beyond its length are kept for reuse
@@ -118,7 +118,7 @@ func (v *view) Walk(fn func(path string, rec storage.Record) bool) error {
 			continue
 		}
 		path := text(x.key())
-		if !fn(path, storage.Record{Head: x.head(), Data: x.data()}) {
+		if !fn(path, x.record()) {
 			return nil
 		}
 		if len(stack) == cap(stack) {
@@ -142,7 +142,7 @@ type cursor struct {
 	parent string // without a table: the list of this path's children
 	prefix string // with a table: the keys that begin so
 
-	found    [64][]byte // blocks of records that the view shows
+	found    [64]record // that the view shows
 	i, n     int        // the next one, and how many there are
 	complete bool       // there are no more behind them
 
@@ -166,12 +166,12 @@ func (c *cursor) start(v *view, parent string) {
 func (c *cursor) next() (record, bool) {
 	for c.i == c.n {
 		if c.complete {
-			return record{}, false
+			return nil, false
 		}
 		c.fill()
 	}
 	c.i++
-	return decode(c.found[c.i-1]), true
+	return c.found[c.i-1], true
 }
 
 // fill finds the next portion of records.
@@ -218,7 +218,7 @@ func (c *cursor) fill() {
 				return
 			}
 			if ok {
-				c.found[c.n] = x.b
+				c.found[c.n] = x
 				c.n++
 			}
 			// Records that this view doesn't show may be many, too.
