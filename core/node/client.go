@@ -17,6 +17,10 @@ import (
 const (
 	// maxPipelined bounds the unanswered requests of one connection.
 	maxPipelined = 1000
+	// maxHeld bounds the bytes of their records, maxHeldInAll those of all
+	// connections: beyond that a connection may have one unanswered.
+	maxHeld      = 4 << 20
+	maxHeldInAll = 256 << 20
 	// replyBatch is how many bytes of replies are gathered before they are sent.
 	replyBatch = 64 << 10
 	// copyAhead is how much of a batch of frames is copied at once for requests
@@ -54,6 +58,7 @@ type client struct {
 	evicts    *client // who had the session here before: to be closed
 
 	fifo fifo
+	held int // bytes of the records in it
 	// next is the number of the first entry that advance has not looked at.
 	// readsAhead and syncsAhead count what is unanswered before it.
 	next                   uint64
@@ -83,15 +88,15 @@ func (cl *client) Blocked() bool {
 	case cl.fifo.n == 0:
 		cl.full = false
 		return false
-	case cl.full && cl.fifo.n > maxPipelined/2:
+	case cl.full && (cl.fifo.n > maxPipelined/2 || cl.held > maxHeld/2):
 		return true
-	case cl.fifo.n >= maxPipelined:
+	case cl.fifo.n >= maxPipelined || cl.held >= maxHeld:
 		cl.full = true
 		return true
 	}
 	cl.full = false
 	// globalOutstandingLimit: beyond it a client with something unanswered waits.
-	return cl.n.outstanding.Load() > int64(cl.n.cfg.OutstandingLimit)
+	return cl.n.outstanding.Load() > int64(cl.n.cfg.OutstandingLimit) || cl.n.held.Load() > maxHeldInAll
 }
 
 var (
@@ -136,7 +141,7 @@ func (cl *client) Frames(b []byte) (int, error) {
 // take answers or queues the requests in b, as many as may be.
 func (cl *client) take(b []byte, now int64) (taken int, err error) {
 	n := cl.n
-	before, sent := cl.fifo.n, cl.stats.sent
+	before, heldBefore, sent := cl.fifo.n, cl.held, cl.stats.sent
 	var kept []byte // copy of the frames from keptAt on, for those that wait
 	var keptAt, frames, answered int
 	out := cl.c.Out()
@@ -180,11 +185,13 @@ func (cl *client) take(b []byte, now int64) (taken int, err error) {
 				e.body = kept[at-keptAt+4+8 : taken-keptAt]
 			}
 			cl.fifo.push(&e)
+			cl.held += len(e.body)
 		}
 	}
 	cl.c.SetOut(out)
 	if d := cl.fifo.n - before; d > 0 {
 		n.outstanding.Add(int64(d))
+		n.held.Add(int64(cl.held - heldBefore))
 	}
 	cl.stats.received += int64(frames)
 	n.received.Add(int64(frames))
@@ -359,6 +366,7 @@ func (cl *client) read(out []byte, e *entry, zxid int64) []byte {
 		n.watchMu.Unlock()
 	}
 	h := out[at:]
+	cl.stats.sizes.see(len(h) - 4)
 	binary.BigEndian.PutUint32(h, uint32(len(h)-4))
 	binary.BigEndian.PutUint32(h[4:], uint32(e.xid))
 	binary.BigEndian.PutUint64(h[8:], uint64(zxid))
@@ -447,6 +455,8 @@ func (cl *client) pop() {
 	if e.barrier {
 		cl.n.barriers.Add(-1)
 	}
+	cl.held -= len(e.body)
+	cl.n.held.Add(-int64(len(e.body)))
 	cl.fifo.pop()
 	cl.n.outstanding.Add(-1)
 }

@@ -132,6 +132,7 @@ type sink struct {
 	// Sums over the batch.
 	replies, events, eventBytes int64
 	sumNS, maxNS                int64
+	sizes                       span
 }
 
 // mark puts a client on the list of those who have something to be sent.
@@ -176,6 +177,7 @@ func (s *sink) Reply(session int64, cxid int32, zxid int64, op int32, code zkerr
 	case code == zkerr.SessionMoved:
 		c.CloseLocked(errMoved)
 	case e.kind == kWrite:
+		s.sizes.see(proto.ReplyHeaderSize + len(body))
 		out = appendReply(out, e.xid, zxid, code, body)
 	case code == zkerr.OK:
 		out = cl.welcome(out)
@@ -289,6 +291,7 @@ func (s *sink) finish() {
 	flush(n, s.dirty)
 	n.sent.Add(s.replies + s.events)
 	if s.replies > 0 {
+		n.sizes.take(&s.sizes)
 		n.updates.add(s.replies, s.sumNS, s.maxNS, s.maxNS)
 		n.cfg.Metrics.Observe("updatelatency", float64(s.sumNS)/float64(s.replies)/1e6)
 	}

@@ -61,6 +61,8 @@ func (cl *client) greet(b []byte, now int64) error {
 	}
 	cl.state = sConnecting
 	cl.fifo.push(&e)
+	cl.held += len(e.body)
+	n.held.Add(int64(len(e.body)))
 	n.outstanding.Add(1)
 	return nil
 }

@@ -35,6 +35,8 @@ type Info struct {
 	Received, Sent       int64
 	Reads, Updates, All  Latency
 	AuthFailed           int64
+	LastReply            int64 // bytes of replies; -1 if there was none
+	MinReply, MaxReply   int64
 	LastSnapshot         consensus.Zxid // meaningless if SnapshotAt is zero
 	SnapshotAt           time.Time
 	SnapDir, LogDir      string // with version-2
@@ -107,6 +109,12 @@ func (n *Node) Info() Info {
 		MinTimeout: n.cfg.MinSessionTimeoutMS, MaxTimeo: n.cfg.MaxSessionTimeoutMS,
 	}
 	i.All = i.Reads.plus(i.Updates)
+	n.sizes.mu.Lock()
+	i.LastReply, i.MinReply, i.MaxReply = n.sizes.all.last, n.sizes.all.least, n.sizes.all.most
+	n.sizes.mu.Unlock()
+	if i.LastReply == 0 {
+		i.LastReply, i.MinReply, i.MaxReply = -1, -1, -1
+	}
 	n.snaps.busyMu.Lock()
 	i.LastSnapshot, i.SnapshotAt = n.snaps.last.Zxid, n.snaps.lastAt
 	n.snaps.busyMu.Unlock()
@@ -130,6 +138,9 @@ func (n *Node) ResetStats() {
 	n.updates.reset()
 	n.received.Store(0)
 	n.sent.Store(0)
+	n.sizes.mu.Lock()
+	n.sizes.all = span{}
+	n.sizes.mu.Unlock()
 }
 
 // ConnInfo is a connection as cons shows it.
@@ -203,6 +214,9 @@ func (n *Node) ResetConnectionStats() {
 type SessionInfo struct {
 	ID        int64
 	TimeoutMS int32
+	// ExpiresIn is how long it has unless it is heard from, where this node is who
+	// ends sessions; 0 elsewhere.
+	ExpiresIn time.Duration
 }
 
 // Sessions are all open sessions, in ascending order.
@@ -213,7 +227,16 @@ func (n *Node) Sessions() []SessionInfo {
 		return nil
 	}
 	var all []SessionInfo
-	n.engine.Sessions(func(id int64, timeoutMS int32) { all = append(all, SessionInfo{id, timeoutMS}) })
+	now := n.clockMS()
+	n.trackMu.Lock()
+	defer n.trackMu.Unlock()
+	n.engine.Sessions(func(id int64, timeoutMS int32) {
+		i := SessionInfo{ID: id, TimeoutMS: timeoutMS}
+		if end, ok := n.tracker.End(id); ok {
+			i.ExpiresIn = time.Duration(max(end-now, 1)) * time.Millisecond
+		}
+		all = append(all, i)
+	})
 	return all
 }
 

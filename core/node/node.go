@@ -65,11 +65,13 @@ type Node struct {
 	waiting, stuck bool
 
 	outstanding atomic.Int64 // requests in all fifos
+	held        atomic.Int64 // bytes of their records
 	barriers    atomic.Int64 // writes in them that have barrier set
 	lastSync    atomic.Uint64
 	received    atomic.Int64
 	sent        atomic.Int64
 	authFailed  atomic.Int64
+	sizes       sizes
 	reads       latency
 	updates     latency
 
@@ -94,7 +96,7 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 		syncs: map[consensus.SyncID]*client{}, reclaims: map[int64][]*client{},
 		ids:     session.NewIDs(cfg.ServerID, time.Now().UnixMilli()),
 		tracker: session.New(cfg.TickMS),
-		queue:   queue{wake: make(chan struct{}, 1), closed: make(chan struct{})},
+		queue:   queue{wake: make(chan struct{}, 1)},
 		closing: make(chan struct{}),
 	}
 	n.sink.n = n
@@ -139,7 +141,7 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if n.member, err = cfg.OpenConsensus(cc, n); err != nil {
 		return nil, err
 	}
-	undo = append(undo, func() { n.member.Close() })
+	undo = append(undo, n.wg.Wait, func() { n.member.Close() })
 
 	n.lastTick.Store(n.clock())
 	n.wg.Add(3)
@@ -172,7 +174,7 @@ func (n *Node) Close() error {
 	n.closeOnce.Do(func() {
 		n.stop()
 		err := n.member.Close()
-		n.snaps.wg.Wait()
+		n.wg.Wait()
 		n.mu.Lock()
 		n.loading, n.serving = true, false
 		n.engine.Close()
@@ -183,12 +185,11 @@ func (n *Node) Close() error {
 	return n.closeErr
 }
 
-// stop ends all that the node itself runs, snapshots apart.
+// stop closes the connections and tells all that the node runs to end. What
+// still runs is waited for when the member starts no more of it.
 func (n *Node) stop() {
 	n.conns.Close()
 	close(n.closing)
-	close(n.queue.closed)
-	n.wg.Wait()
 }
 
 // fail ends the process.

@@ -26,8 +26,7 @@ type queue struct {
 	spare    []item // memory for the next items
 	draining bool   // somebody takes out, and will look again before he stops
 
-	wake   chan struct{} // tells the queue's own goroutine to take over
-	closed chan struct{}
+	wake chan struct{} // tells the queue's own goroutine to take over
 }
 
 // runLength is how many writes are prepared under one read lock.
@@ -89,7 +88,7 @@ func (n *Node) drains() {
 		select {
 		case <-n.queue.wake:
 			n.drain(-1)
-		case <-n.queue.closed:
+		case <-n.closing:
 			return
 		}
 	}

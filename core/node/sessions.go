@@ -27,7 +27,8 @@ func (n *Node) ticks() {
 func (n *Node) tick() {
 	now := n.clock()
 	tick := n.cfg.TickMS * 1e6
-	late := now-n.lastTick.Swap(now) > 2*tick
+	was := n.lastTick.Swap(now)
+	late := now-was > 2*tick
 
 	n.mu.RLock()
 	leading, term := n.serving && n.role.State == consensus.Leading, n.role.Term
@@ -43,8 +44,8 @@ func (n *Node) tick() {
 	stuck := waiting && n.waiting && last == n.tickZxid
 	n.waiting, n.tickZxid = waiting, last
 	switch {
-	case late:
-		n.log.Warn("this process was paused: sessions get a fresh timeout", "for", time.Duration(now-tick))
+	case late && now-was > int64(time.Second):
+		n.log.Warn("this process was paused: sessions get a fresh timeout", "for", time.Duration(now-was))
 	case !stuck && n.stuck:
 		n.log.Warn("the log stood still: sessions get a fresh timeout")
 	}
@@ -67,6 +68,12 @@ func (n *Node) tick() {
 // sweep looks at every connection: who was heard from keeps his session, who is
 // silent loses his connection.
 func (n *Node) sweep(now int64, leading, again bool) {
+	var silent []*client
+	defer func() {
+		for _, cl := range silent {
+			cl.c.Close(fmt.Errorf("nothing was heard for the session's timeout of %d ms", cl.timeoutMS))
+		}
+	}()
 	n.trackMu.Lock()
 	defer n.trackMu.Unlock()
 	n.conns.Each(func(c *conn.Conn) {
@@ -88,8 +95,7 @@ func (n *Node) sweep(now int64, leading, again bool) {
 			n.tracker.Touch(cl.session, cl.timeoutMS, heard/1e6)
 		}
 		if now-heard > int64(cl.timeoutMS)*1e6 {
-			// From another goroutine: the server is locked.
-			go c.Close(fmt.Errorf("nothing was heard for the session's timeout of %d ms", cl.timeoutMS))
+			silent = append(silent, cl)
 		}
 	})
 }

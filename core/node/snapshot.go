@@ -20,7 +20,6 @@ import (
 type snapshots struct {
 	dirs txnlog.Dirs
 	lock []io.Closer
-	wg   sync.WaitGroup
 
 	// Deliver's: what was applied since the last snapshot was begun, and the bounds
 	// after which the next is.
@@ -102,9 +101,9 @@ func (n *Node) applied(txns []consensus.Txn) {
 	}
 	n.drawBounds()
 	s.busy = true
-	s.wg.Add(1)
+	n.wg.Add(1)
 	go func() {
-		defer s.wg.Done()
+		defer n.wg.Done()
 		n.save()
 		s.busyMu.Lock()
 		s.busy = false

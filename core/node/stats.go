@@ -1,6 +1,7 @@
 package node
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"github.com/zkcore/zkcore/core/proto"
@@ -34,6 +35,37 @@ func (l *latency) reset() {
 	l.max.Store(0)
 }
 
+// A span is how long replies were, in bytes; least is 0 before the first.
+type span struct{ last, least, most int64 }
+
+func (s *span) see(n int) {
+	s.last = int64(n)
+	if s.least == 0 || s.last < s.least {
+		s.least = s.last
+	}
+	s.most = max(s.most, s.last)
+}
+
+// sizes are the spans of a node's replies, gathered batch by batch.
+type sizes struct {
+	mu  sync.Mutex
+	all span
+}
+
+// take adds a batch's and begins a new one.
+func (s *sizes) take(b *span) {
+	if b.last == 0 {
+		return
+	}
+	s.mu.Lock()
+	s.all.last, s.all.most = b.last, max(s.all.most, b.most)
+	if s.all.least == 0 || b.least < s.all.least {
+		s.all.least = b.least
+	}
+	s.mu.Unlock()
+	*b = span{}
+}
+
 // connStats is what an operator sees of a connection. The connection's lock
 // guards it.
 type connStats struct {
@@ -46,6 +78,7 @@ type connStats struct {
 	last           int64 // ns
 	count, sum     int64
 	minPlus1, max  int64
+	sizes          span // of the batch
 }
 
 func (s *connStats) answered(op, xid int32, zxid int64) {
@@ -75,6 +108,7 @@ func (cl *client) measure(count int, at int64, l *latency, metric string) {
 	ns := max(now-at, 0)
 	cl.stats.took(int64(count), ns, now)
 	l.add(int64(count), int64(count)*ns, ns, ns)
+	cl.n.sizes.take(&cl.stats.sizes)
 	cl.n.cfg.Metrics.Observe(metric, float64(ns)/1e6)
 }
 

@@ -60,6 +60,12 @@ func (t *Table) put(id int64, timeoutMS int32, now int64) {
 // Remove forgets a session; an unknown one is no error.
 func (t *Table) Remove(id int64) { delete(t.byID, id) }
 
+// End is when a session expires unless it is touched.
+func (t *Table) End(id int64) (at int64, ok bool) {
+	at, ok = t.byID[id]
+	return at, ok
+}
+
 // Len is the number of sessions.
 func (t *Table) Len() int { return len(t.byID) }
 
