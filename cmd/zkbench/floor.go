@@ -21,8 +21,9 @@ import (
 // and, if it has a log, syncs what it was told to write before it says so, many writes per sync.
 // No server that keeps its promises is faster.
 type floor struct {
-	log  *groupLog // nil: writes are answered at once
-	data []byte    // what every get answers
+	log  *groupLog     // nil: writes are answered at once
+	data []byte        // what every get answers
+	mode func() string // what srvr says it is; nil: standalone
 	ids  atomic.Int64
 	zxid atomic.Int64
 }
@@ -54,7 +55,11 @@ func (fl *floor) conn(nc net.Conn) error {
 		_, err := io.WriteString(nc, "imok")
 		return err
 	case "srvr", "stat":
-		_, err := io.WriteString(nc, "Zookeeper version: 0.0.0-floor, built on 01/01/1970 00:00 UTC\nMode: standalone\n")
+		mode := "standalone"
+		if fl.mode != nil {
+			mode = fl.mode()
+		}
+		_, err := fmt.Fprintf(nc, "Zookeeper version: 0.0.0-floor, built on 01/01/1970 00:00 UTC\nMode: %s\n", mode)
 		return err
 	}
 	f.z = copy(f.buf, word[:])

@@ -634,6 +634,9 @@ func (s *session) sync() error {
 
 // batch sends n requests, a few hundred at a time, and tolerates one error code in the replies.
 func (s *session) batch(ctx context.Context, n, size int, tolerate zkerr.Code, mk func(b []byte, xid int32, n int) []byte) error {
+	if n == 0 {
+		return nil // a count of 0 would stand for no end
+	}
 	// Small enough that neither side's socket buffers fill while nobody reads.
 	window := min(256, max(1, (128<<10)/maxFrameOf(size)))
 	t := new(tally)
