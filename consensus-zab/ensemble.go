@@ -112,7 +112,7 @@ func openEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *jour
 	e.voters = len(members.Voters())
 	giveUp := o.giveUp
 	if giveUp < 0 {
-		giveUp = 500 * time.Millisecond
+		giveUp = 300 * time.Millisecond // a little more than others wait before they decide
 	}
 	e.member = protocol.New(&protocol.Config{
 		ID: cfg.ID, Observer: e.self.Observer, Quorum: protocol.NewQuorum(members),
@@ -839,13 +839,13 @@ func (e *ensemble) dialLeader(ctx context.Context, addrs []string) (net.Conn, er
 
 // shutDown ends everything but the node's goroutine and the log.
 func (e *ensemble) shutDown() {
+	e.elect.close() // first, so that nobody is told to follow this server while it leaves
 	for _, ln := range e.ln {
 		ln.Close()
 	}
 	for _, l := range e.links {
 		l.close()
 	}
-	e.elect.close()
 }
 
 // check is the first thing that a call does. mu is held.

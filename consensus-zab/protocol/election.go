@@ -27,7 +27,7 @@ type Election struct {
 	resendAt Time
 	interval Time
 	decideAt Time // when the proposal is final; 0 while no quorum supports it
-	since    Time
+	seasoned bool // this is not the first election
 
 	reach map[ServerID]Reach
 }
@@ -43,6 +43,7 @@ func (e *Election) beats(n, c Vote) bool {
 
 // Start begins a new election with this server's last zxid and its currentEpoch.
 func (e *Election) Start(now Time, last Zxid, epoch int64) {
+	e.seasoned = e.state != quorum.Looking
 	e.state = quorum.Looking
 	e.clock++
 	e.initial = Vote{Leader: int64(e.cfg.ID), Zxid: int64(last), PeerEpoch: epoch, ElectionEpoch: -1}
@@ -52,7 +53,6 @@ func (e *Election) Start(now Time, last Zxid, epoch int64) {
 	if e.current == (Vote{}) {
 		e.current = Vote{Leader: int64(e.cfg.ID), Zxid: int64(last), PeerEpoch: epoch, ElectionEpoch: -1}
 	}
-	e.since = now
 	e.interval = e.cfg.MinNotify
 	e.settled = map[ServerID]Vote{}
 	e.newRound(now, e.initial)
@@ -157,9 +157,10 @@ func (e *Election) count(now Time) {
 		return
 	}
 	// Epochs make a hasty decision harmless; the wait is for a better vote that is on its
-	// way. Where everybody has voted or is known to be gone there is none.
+	// way. Where everybody has voted or is known to be gone there is none. In a server's
+	// first election that may mean that the others are just being started too.
 	for _, id := range e.cfg.Quorum.Voters() {
-		if id != e.cfg.ID && !supports(id) && e.reach[id] != Refused {
+		if id != e.cfg.ID && !supports(id) && (e.reach[id] != Refused || !e.seasoned) {
 			if e.decideAt == 0 || e.decideAt > now+e.cfg.FinalizeWait {
 				e.decideAt = now + e.cfg.FinalizeWait
 			}

@@ -44,7 +44,9 @@ type leader struct {
 
 	// Who took part in finding the epoch, and in agreeing to it.
 	met, agreed map[ServerID]bool
-	saving      uint64 // the epoch file that is being written
+	// elsewhere are voters that were heard to look for another leader.
+	elsewhere map[ServerID]bool
+	saving    uint64 // the epoch file that is being written
 
 	proposed   Zxid // the last zxid that was given out
 	followers  []Conn
@@ -114,7 +116,7 @@ type peer struct {
 }
 
 func newLeader(m *Member) *leader {
-	l := &leader{m: m, byID: map[ServerID]*peer{}, met: map[ServerID]bool{}, agreed: map[ServerID]bool{},
+	l := &leader{m: m, byID: map[ServerID]*peer{}, met: map[ServerID]bool{}, agreed: map[ServerID]bool{}, elsewhere: map[ServerID]bool{},
 		epoch: m.accepted + 1, since: m.now, sizes: Sizes{-1, -1, -1}}
 	l.enter(discovering)
 	m.out(Listen{})
@@ -130,6 +132,7 @@ func (l *leader) enter(s stage) {
 // meet counts a voter that the epoch must be new to.
 func (l *leader) meet(id ServerID) {
 	l.met[id] = true
+	delete(l.elsewhere, id)
 	if l.stage == discovering && l.m.cfg.Quorum.Has(func(id ServerID) bool { return l.met[id] }) {
 		l.enter(savingEpoch)
 		l.saving = l.m.saveAccepted(l.epoch)
@@ -812,6 +815,11 @@ func (l *leader) tick() string {
 		if m.now > l.deadline {
 			return "no quorum in time: " + l.stage.String()
 		}
+		if l.stage == discovering && m.cfg.GiveUp >= 0 && m.now-l.since > m.cfg.GiveUp &&
+			!m.cfg.Quorum.Has(func(id ServerID) bool { return !l.elsewhere[id] }) {
+			m.count("quit_leading_due_to_disloyal_voter", 1)
+			return "a quorum looks for another leader"
+		}
 		// Learners that wait for the others must not think that they are alone.
 		if l.stage == syncing && m.now >= l.nextPing {
 			l.nextPing = m.now + m.cfg.Tick/2
@@ -842,7 +850,11 @@ func (l *leader) next() Time {
 	if l.stage >= syncing {
 		return l.nextPing
 	}
-	return min(l.deadline, l.m.now+l.m.cfg.Tick/2)
+	next := min(l.deadline, l.m.now+l.m.cfg.Tick/2)
+	if giveUp := l.since + l.m.cfg.GiveUp + Millisecond; l.m.now < giveUp && l.m.cfg.GiveUp >= 0 {
+		next = min(next, giveUp)
+	}
+	return next
 }
 
 // quit ends the leadership.

@@ -510,13 +510,29 @@ func (l *learner) tick() string {
 		// It is this server that the leader waits for.
 		l.heard = l.m.now
 	case l.step == dialing:
-		if l.m.now-l.since > limit {
+		switch waited := l.m.now - l.since; {
+		case waited > limit:
 			return failed("no connection to the leader in time")
+		case waited > patience && l.m.election.reach[l.leader] == Refused:
+			// It was elected in its last moment.
+			return failed("the leader is gone")
 		}
 	case l.m.now-l.heard > limit:
 		return failed("nothing was heard from the leader in time")
 	}
 	return ""
+}
+
+// patience is how long a server is dialled whose election port is closed.
+const patience = 100 * Millisecond
+
+// next is when tick has something to do.
+func (l *learner) next() Time {
+	next := l.m.now + l.m.cfg.Tick/2
+	if until := l.since + patience + Millisecond; l.step == dialing && l.m.now < until {
+		next = min(next, until)
+	}
+	return next
 }
 
 func (l *learner) quit(why string) {

@@ -202,7 +202,9 @@ func (m *Member) Next() Time {
 	switch {
 	case m.leader != nil:
 		return m.leader.next()
-	case m.learner != nil || m.waiting:
+	case m.learner != nil:
+		return m.learner.next()
+	case m.waiting:
 		return m.now + m.cfg.Tick/2
 	}
 	return m.election.Next()
@@ -229,10 +231,10 @@ func (m *Member) Notification(now Time, from ServerID, n Notification) {
 // leading without a quorum while voters look for somebody else.
 func (m *Member) disloyal(from ServerID, n Notification) {
 	switch l, f := m.leader, m.learner; {
-	case l != nil && l.stage == discovering && n.State == quorum.Looking && m.cfg.GiveUp >= 0 &&
-		m.now-l.since > m.cfg.GiveUp && n.Leader != int64(m.cfg.ID):
-		m.count("quit_leading_due_to_disloyal_voter", 1)
-		m.look(fmt.Sprintf("server %d looks for another leader", from))
+	case l != nil && l.stage == discovering:
+		if n.State == quorum.Looking && n.Leader != int64(m.cfg.ID) && l.byID[from] == nil {
+			l.elsewhere[from] = true
+		}
 	case f != nil && f.step == dialing && from == f.leader && n.State != quorum.Leading && n.Leader != int64(f.leader):
 		m.look(fmt.Sprintf("server %d, which was to lead, doesn't", from))
 	}

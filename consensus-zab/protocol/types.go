@@ -232,7 +232,8 @@ type Config struct {
 	// FinalizeWait is how long a server waits for a better vote when a quorum agrees
 	// but not everybody who might.
 	FinalizeWait Time
-	// GiveUp is how long a leader without a quorum ignores that voters still look for one.
+	// GiveUp is how long a leader without a quorum ignores that voters look for another
+	// one.
 	GiveUp Time
 
 	// CommitLogCount is how many committed txns stay in memory for learners that are a
