@@ -10,5 +10,5 @@ require (
 	github.com/zkcore/zkcore/core v0.0.0
 	github.com/zkcore/zkcore/plugins v0.0.0
 	github.com/zkcore/zkcore/storage-mem v0.0.0
-	golang.org/x/term v0.34.0
+	golang.org/x/term v0.37.0
 )
