@@ -245,6 +245,13 @@ func (n *Node) recover(max consensus.Zxid) (zxid consensus.Zxid, fresh bool, err
 	if err != nil {
 		return 0, false, err
 	}
+	broken, err := txnlog.BrokenSnapshots(n.cfg.FS, s.dirs.Snap)
+	if err != nil {
+		return 0, false, err
+	}
+	for _, name := range broken {
+		n.log.Warn("a snapshot is not whole: left out", "file", name)
+	}
 	var bad error
 	for _, file := range start.Snapshots {
 		if file.Zxid > max {

@@ -215,6 +215,19 @@ func snapZxids(t testing.TB, fsys vfs.FS) []consensus.Zxid {
 	return zs
 }
 
+func TestBrokenSnapshots(t *testing.T) {
+	m := newMem(t)
+	must(t, saveSample(m, 5, Plain, 3))
+	put(t, m, "snapshot.7", get(t, m, "snapshot.5")[:60])
+	put(t, m, "snapshot.9", nil)
+	if got, err := BrokenSnapshots(m, "/d"); err != nil || !slices.Equal(got, []string{"snapshot.9", "snapshot.7"}) {
+		t.Errorf("broken: %v, %v", got, err)
+	}
+	if got := snapZxids(t, m); !slices.Equal(got, []consensus.Zxid{5}) {
+		t.Errorf("whole: %v", got)
+	}
+}
+
 func TestSnapshotFiles(t *testing.T) {
 	m := newMem(t)
 	if got := snapZxids(t, m); len(got) != 0 {

@@ -95,6 +95,27 @@ func ListSnapshots(fsys vfs.FS, dir string) ([]SnapshotFile, error) {
 	return good, nil
 }
 
+// BrokenSnapshots returns the names of the snapshots that ListSnapshots leaves
+// out, the newest first: they were not written to their end, or were cut.
+func BrokenSnapshots(fsys vfs.FS, dir string) ([]string, error) {
+	all, err := allSnapshots(fsys, dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, s := range all {
+		ok, _, err := looksWhole(fsys, join(dir, s.Name))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return nil, err
+		case !ok:
+			names = append(names, s.Name)
+		}
+	}
+	return names, nil
+}
+
 func looksWhole(fsys vfs.FS, path string) (ok bool, size int64, err error) {
 	f, err := fsys.Open(path)
 	if err != nil {
