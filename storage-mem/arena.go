@@ -110,11 +110,18 @@ func (a *arena) at(r ref) []byte {
 func pageRef(p uint32) ref         { return ref(p << (pageShift - unitShift)) }
 func refPage(r ref) uint32         { return uint32(r >> (pageShift - unitShift)) }
 func pagesFor(n int) uint32        { return uint32((n + pageSize - 1) >> pageShift) }
+func chunksFor(n int) int          { return (n + chunkSize - 1) >> chunkShift }
 func (a *arena) link(r ref) []byte { return a.at(r)[:4] }
 
-// reserve makes sure that n bytes can be allocated, in whatever blocks.
-func (a *arena) reserve(n int) error {
+// reserve makes sure that n bytes can be allocated, in whatever blocks, and
+// huge blocks that take so many chunk numbers.
+func (a *arena) reserve(n, numbers int) error {
 	const margin = chunkPages / 4 // for lists, and for spans of classes that have none
+	if numbers > 0 {
+		if _, err := a.numbers(numbers); err != nil {
+			return err
+		}
+	}
 	need := pagesFor(n) + pagesFor(n/4) + margin
 	for b := binOf(need) + 1; b < numBins; b++ {
 		if a.bins[b] != 0 {
@@ -388,10 +395,10 @@ func (a *arena) scavenge() {
 }
 
 func (a *arena) allocHuge(n int) ref {
-	numbers := (n + chunkSize - 1) >> chunkShift
+	numbers := chunksFor(n)
 	c, err := a.numbers(numbers)
 	if err != nil {
-		panic(err) // reserveHuge has seen to it
+		panic(err) // reserve has seen to it
 	}
 	mem, err := mapPages(n)
 	if err != nil {

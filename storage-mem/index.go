@@ -13,7 +13,7 @@ import (
 // linear probing, in which a search ends at the first larger hash. A segment
 // grows by a page at a time, so that it is nearly full always, and splits when it
 // has all of its pages. Since an entry has its whole hash, neither looks at the
-// records.
+// records. It relies on hashes that are spread evenly, and that nobody can guess.
 type index struct {
 	depth uint // bits of hash that choose a segment
 	dir   []*segment

@@ -185,7 +185,14 @@ func (st *state) prepare(ops []storage.Op) error {
 	last := st.last[:mask+1] // the last op of a key, plus one, by hash
 	clear(last)
 
-	need := 0
+	need, huge := 0, 0
+	add := func(n int) {
+		if n > chunkSize {
+			huge += chunksFor(n)
+		} else {
+			need += n
+		}
+	}
 	for i := range ops {
 		op, s := &ops[i], &steps[i]
 		*s = step{}
@@ -234,7 +241,7 @@ func (st *state) prepare(ops []storage.Op) error {
 			if x := st.arena.record(s.ref); !x.dead() {
 				head = int32(len(x.head()))
 				if op.Kind == storage.OpPutHead {
-					need += x.size()
+					add(x.size() + versionSize)
 				}
 			}
 		}
@@ -252,9 +259,9 @@ func (st *state) prepare(ops []storage.Op) error {
 			head = int32(len(op.Head))
 		}
 		s.head = head
-		need += len(op.Path) + len(op.Head) + len(op.Data) + 2*versionSize + wideHeader
+		add(len(op.Path) + len(op.Head) + len(op.Data) + versionSize + wideHeader)
 	}
-	return st.arena.reserve(need)
+	return st.arena.reserve(need, huge)
 }
 
 func bitsFor(n int) int {
