@@ -63,6 +63,9 @@ func (c *comparison) text(w io.Writer) {
 			return []float64{float64(fp.After) / (1 << 20), fp.PerZnode}
 		})
 		for _, name := range c.names() {
+			if fp, ok := c.Memory[name]; ok && name == apacheName && !fp.Collected {
+				fmt.Fprintf(w, "  %s: garbage included, since there is no jcmd to make it collect\n", name)
+			}
 			if fp, ok := c.Memory[name]; ok && fp.Collected {
 				fmt.Fprintf(w, "  %s: read after a forced collection; live heap alone %.0f bytes per znode\n", name, fp.HeapPer)
 			}

@@ -99,7 +99,7 @@ func restingMemory(ctx context.Context, pids []int, settle time.Duration) (s pro
 	}
 	for _, pid := range pids {
 		comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)) // no such process: sampleProcs says so
-		if strings.TrimSpace(string(comm)) != "java" {
+		if _, err := exec.LookPath("jcmd"); err != nil || strings.TrimSpace(string(comm)) != "java" {
 			continue
 		}
 		for range 2 { // the second finds what the first has made unreachable

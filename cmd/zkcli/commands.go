@@ -478,14 +478,21 @@ func (c *call) setACL() error {
 	if err != nil {
 		return err
 	}
+	set := func(p string) (client.Reply, error) {
+		if len(acl) == 0 { // which is not sent, and so is about no path
+			return client.Reply{}, &zkerr.Error{Op: "setACL", Code: zkerr.InvalidACL}
+		}
+		return c.zk.SetACL(c.ctx, p, acl, version)
+	}
 	if c.opts.has('R') {
 		return c.walk(path, false, func(p string) {
-			if _, err := c.zk.SetACL(c.ctx, p, acl, version); err != nil {
-				c.printf("%s", keeperMessage(zkerr.CodeOf(err), p))
+			var zk *zkerr.Error
+			if _, err := set(p); errors.As(err, &zk) {
+				c.printf("%s", keeperMessage(zk.Code, zk.Path))
 			}
 		})
 	}
-	r, err := c.zk.SetACL(c.ctx, path, acl, version)
+	r, err := set(path)
 	if err != nil {
 		return err
 	}
