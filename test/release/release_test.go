@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -53,15 +54,35 @@ func run(t *testing.T, dir string, env []string, name string, args ...string) (s
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
-// unpack makes a release and unpacks it into n folders.
+var (
+	once sync.Once
+	dist string
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if dist != "" {
+		if err := os.RemoveAll(dist); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}
+	os.Exit(code)
+}
+
+// unpack makes a release, once, and unpacks it into n folders.
 func unpack(t *testing.T, n int) []string {
 	t.Helper()
-	dist := t.TempDir()
-	root := harness.Root()
-	out, errs, code := run(t, root, []string{"DIST_DIR=" + dist}, "bash", "scripts/dist.sh", "0.0.0-test")
-	if code != 0 {
-		t.Fatalf("make dist: exit %d\n%s%s", code, out, errs)
-	}
+	once.Do(func() {
+		dir, err := os.MkdirTemp("", "zkcore-dist")
+		if err != nil {
+			t.Fatal(err)
+		}
+		dist = dir
+		out, errs, code := run(t, harness.Root(), []string{"DIST_DIR=" + dist}, "bash", "scripts/dist.sh", "0.0.0-test")
+		if code != 0 {
+			t.Fatalf("make dist: exit %d\n%s%s", code, out, errs)
+		}
+	})
 	var homes []string
 	for i := range n {
 		dir := t.TempDir()
