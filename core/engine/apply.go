@@ -259,7 +259,6 @@ func (e *Engine) create(h *txn.Header, b *txn.Body, owner int64) (node, zkerr.Co
 	c := a.fresh(b.Path, n)
 	c.Head().Init(h.Zxid, h.Time, len(b.Data), owner, e.acls.use(b.ACL), e.opts.ExtendedTypes)
 	a.changedData(b.Path, c, b.Data)
-	c.op = 0 // a put from before a deletion is no use
 	a.put(b.Path, c)
 	e.state.dataSize += int64(len(b.Path) + len(b.Data))
 	switch znode.KindOf(owner, e.opts.ExtendedTypes) {
@@ -319,8 +318,8 @@ func (e *Engine) delete(zxid int64, path string) zkerr.Code {
 	e.state.dataSize -= int64(len(path)) + int64(n.head.DataLength())
 	c := a.own(path, n)
 	a.gone(c)
-	c.op = 0
 	a.batch.Delete(path)
+	c.op = 0 // what is put from now on comes behind this
 	switch znode.KindOf(owner, e.opts.ExtendedTypes) {
 	case znode.Ephemeral:
 		a.batch.TableDelete(tableEphemerals, ephemeralKey(owner, path))

@@ -102,7 +102,6 @@ func (o *overlay) fresh(path string, n node) *cell {
 		o.cells[path] = c
 	}
 	c.exists = true
-	c.acl = nil
 	c.counts = o.hash && znode.InDigest(path)
 	c.share = 0
 	return c

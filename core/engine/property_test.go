@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -84,7 +85,12 @@ var (
 	genVersion = rapid.SampledFrom([]int32{-1, -1, -1, 0, 1, 2})
 )
 
-func genOp(multi bool) *rapid.Generator[proto.MultiOp] {
+// genOp makes an operation, most often about a znode that is there, or could be
+// below one that is.
+func (w *world) genOp(multi bool) *rapid.Generator[proto.MultiOp] {
+	paths := slices.DeleteFunc(slices.Sorted(maps.Keys(w.m.nodes)), func(p string) bool { return strings.HasPrefix(p, "/zookeeper") })
+	slices.Reverse(paths) // leaves first
+
 	ops := []proto.Op{proto.OpCreate, proto.OpCreate, proto.OpCreate, proto.OpCreate2, proto.OpCreateContainer, proto.OpCreateTTL,
 		proto.OpDelete, proto.OpDelete, proto.OpSetData, proto.OpSetACL}
 	if multi {
@@ -92,6 +98,12 @@ func genOp(multi bool) *rapid.Generator[proto.MultiOp] {
 	}
 	return rapid.Custom(func(t *rapid.T) proto.MultiOp {
 		o := proto.MultiOp{Op: rapid.SampledFrom(ops).Draw(t, "op"), Path: genPath.Draw(t, "path")}
+		if rapid.IntRange(0, 3).Draw(t, "known") > 0 {
+			o.Path = rapid.SampledFrom(paths).Draw(t, "there")
+			if strings.HasPrefix(o.Op.String(), "create") && strings.Count(o.Path, "/") < 4 {
+				o.Path = strings.TrimSuffix(o.Path, "/") + rapid.SampledFrom([]string{"/a", "/b", "/"}).Draw(t, "name")
+			}
+		}
 		switch o.Op {
 		case proto.OpCreate, proto.OpCreate2, proto.OpCreateContainer:
 			o.Data, o.ACL = genData.Draw(t, "data"), genACL.Draw(t, "acl")
@@ -147,19 +159,19 @@ func (w *world) step(rt *rapid.T) {
 		} else {
 			// What was on its way comes too late.
 			w.record()
-			o := genOp(false).Draw(rt, "op")
+			o := w.genOp(false).Draw(rt, "op")
 			code, want := w.m.write(c.session, w.r.now, c.auth, o)
 			w.want = append(w.want, wanted{c, c.send(o.Op, encode(o)), o.Op, code, body(want), w.m.zxid})
 		}
 		w.alive = slices.DeleteFunc(w.alive, func(o *client) bool { return o == c })
 	case what <= 4:
-		ops := rapid.SliceOfN(genOp(true), 0, 4).Draw(rt, "ops")
+		ops := rapid.SliceOfN(w.genOp(true), 0, 4).Draw(rt, "ops")
 		ops = slices.DeleteFunc(ops, func(o proto.MultiOp) bool { return o.Op == proto.OpCreateTTL && !o.Flags.TTL() })
 		req := proto.MultiRequest{Ops: ops}
 		code, want := w.m.multi(c.session, w.r.now, c.auth, ops)
 		w.want = append(w.want, wanted{c, c.send(proto.OpMulti, req.Append(nil)), proto.OpMulti, code, want, w.m.zxid})
 	default:
-		o := genOp(false).Draw(rt, "op")
+		o := w.genOp(false).Draw(rt, "op")
 		code, want := w.m.write(c.session, w.r.now, c.auth, o)
 		w.want = append(w.want, wanted{c, c.send(o.Op, encode(o)), o.Op, code, want, w.m.zxid})
 	}

@@ -236,6 +236,37 @@ func TestApplyOverAnotherState(t *testing.T) {
 	r.e.dump(t)
 }
 
+// A create that comes again gives the znode the list that it was made with, for
+// the snapshot's may be one that was not in its table; and it never takes the
+// parent's counter back.
+func TestCreateAgain(t *testing.T) {
+	r, c := tree(t, Options{})
+	c.must(proto.OpCreate, create("/p/b", 0, open))
+	r.e.StopLeading()
+	before, _, _ := r.e.get("/p")
+	creates, num := before.Creates(), before.NumChildren()
+	apply := func(path string, counter int32) {
+		t.Helper()
+		x := txn.Txn{Header: txn.Header{Zxid: r.e.LastZxid() + 1, Type: txn.TypeCreate2}, Body: txn.Body{Path: path, ACL: bobsACL, ParentCVersion: counter}}
+		if err := r.e.Apply([]consensus.Txn{encodeTxn(x)}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	apply("/p/b", creates)
+	if h, _, _ := r.e.get("/p/b"); !slices.Equal(r.e.acls.list(h.ACL()), bobsACL) {
+		t.Errorf("list is %v", r.e.acls.list(h.ACL()))
+	}
+	apply("/p/new", creates-1)
+	if h, _, _ := r.e.get("/p"); h.Creates() != creates || h.NumChildren() != num+1 || h.Pzxid() != before.Pzxid() {
+		t.Errorf("%d creates, %d children, pzxid %d", h.Creates(), h.NumChildren(), h.Pzxid())
+	}
+	apply("/p/new", creates+5)
+	if h, _, _ := r.e.get("/p"); h.Creates() != creates+5 || h.NumChildren() != num+1 || h.Pzxid() != r.e.LastZxid() {
+		t.Errorf("%d creates, %d children, pzxid %d", h.Creates(), h.NumChildren(), h.Pzxid())
+	}
+	r.e.dump(t)
+}
+
 // Lists that nobody has any more are forgotten, in memory and in the store.
 func TestUnusedListsGo(t *testing.T) {
 	r, c := tree(t, Options{})
