@@ -141,7 +141,7 @@ func (cl *client) Frames(b []byte) (int, error) {
 // take answers or queues the requests in b, as many as may be.
 func (cl *client) take(b []byte, now int64) (taken int, err error) {
 	n := cl.n
-	before, heldBefore, sent := cl.fifo.n, cl.held, cl.stats.sent
+	sent := cl.stats.sent
 	var kept []byte // copy of the frames from keptAt on, for those that wait
 	var keptAt, frames, answered int
 	out := cl.c.Out()
@@ -184,15 +184,10 @@ func (cl *client) take(b []byte, now int64) (taken int, err error) {
 				}
 				e.body = kept[at-keptAt+4+8 : taken-keptAt]
 			}
-			cl.fifo.push(&e)
-			cl.held += len(e.body)
+			cl.push(&e)
 		}
 	}
 	cl.c.SetOut(out)
-	if d := cl.fifo.n - before; d > 0 {
-		n.outstanding.Add(int64(d))
-		n.held.Add(int64(cl.held - heldBefore))
-	}
 	cl.stats.received += int64(frames)
 	n.received.Add(int64(frames))
 	n.sent.Add(cl.stats.sent - sent)
@@ -437,6 +432,14 @@ func (cl *client) advance() (queued bool) {
 		queued = true
 	}
 	return queued
+}
+
+// push puts e at the end of the fifo.
+func (cl *client) push(e *entry) {
+	cl.fifo.push(e)
+	cl.held += len(e.body)
+	cl.n.held.Add(int64(len(e.body)))
+	cl.n.outstanding.Add(1)
 }
 
 // pop removes the head of the fifo.

@@ -50,6 +50,10 @@ func (n *Node) Deliver(txns []consensus.Txn) {
 	}
 	s.finish()
 	n.welcomeLate()
+	if last := &txns[len(txns)-1]; len(last.Data) >= headLen {
+		ms := n.wallMS() - int64(binary.BigEndian.Uint64(last.Data[headTime:]))
+		n.cfg.Metrics.Observe("propagation_latency", float64(max(ms, 0)))
+	}
 	n.applied(txns)
 }
 

@@ -60,10 +60,7 @@ func (cl *client) greet(b []byte, now int64) error {
 		n.clientsMu.Unlock()
 	}
 	cl.state = sConnecting
-	cl.fifo.push(&e)
-	cl.held += len(e.body)
-	n.held.Add(int64(len(e.body)))
-	n.outstanding.Add(1)
+	cl.push(&e)
 	return nil
 }
 
