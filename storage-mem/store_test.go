@@ -263,3 +263,37 @@ func TestHugeRecord(t *testing.T) {
 	}
 	s.(*Store).st.arena.checkEmpty(t)
 }
+
+// A view walks past children that it doesn't show, however many there are in a
+// row.
+func TestWalkPastLaterChildren(t *testing.T) {
+	s := open(t)
+	defer s.Close()
+	b := &storage.Batch{Zxid: 1}
+	b.Put("/", make([]byte, 84), nil)
+	b.Put("/a", make([]byte, 84), nil)
+	b.Put("/z", make([]byte, 84), nil)
+	if err := s.Commit(b); err != nil {
+		t.Fatal(err)
+	}
+	v := s.View()
+	defer v.Release()
+	b.Reset()
+	b.Zxid = 2
+	for i := range 5000 {
+		b.Put(fmt.Sprintf("/m%06d", i), make([]byte, 84), nil)
+	}
+	if err := s.Commit(b); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	if err := v.Walk(func(path string, _ storage.Record) bool {
+		got = append(got, string(bytes.Clone([]byte(path))))
+		return true
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(got) != "[/ /a /z]" {
+		t.Fatalf("%d paths: %.100q", len(got), got)
+	}
+}

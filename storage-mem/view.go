@@ -224,7 +224,9 @@ func (c *cursor) fill() {
 			// Records that this view doesn't show may be many, too.
 			if scanned++; c.n == len(c.found) || scanned > 1024 {
 				c.begun = true
-				if c.after = x.key(); !ok { // it may be gone the next time
+				if ok {
+					c.after = x.key()
+				} else { // it may be gone the next time
 					c.copied = append(c.copied[:0], newest.key()...)
 					c.after = c.copied
 				}
