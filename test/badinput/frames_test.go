@@ -95,6 +95,9 @@ const (
 	saysExpired        // the handshake's way to refuse a session
 )
 
+// said is a line that gives a reason, whichever.
+const said = `(why|reason)=`
+
 type badFrame struct {
 	name    string
 	session bool // sent on a connection that has a session
@@ -111,14 +114,14 @@ var badFrames = []badFrame{
 	{name: "most negative length", bytes: i32(-1 << 31), does: closes, why: `frame|length`},
 	{name: "greatest length", bytes: i32(1<<31 - 1), does: closes, why: `frame|length`},
 	{name: "one more than jute.maxbuffer", bytes: i32(0x100000), does: closes, why: `frame|length`},
-	{name: "nothing in the frame", bytes: i32(0), does: closes, why: `.`},
-	{name: "four bytes in the frame", bytes: frame(i32(0)), does: closes, why: `.`},
-	{name: "cut handshake in a whole frame", bytes: frame(i32(0), i64(0), i32(10000)), does: closes, why: `.`},
-	{name: "password longer than the frame", bytes: frame(i32(0), i64(0), i32(10000), i64(0), i32(1<<31-1), make([]byte, 16)), does: closes, why: `.`},
-	{name: "password of negative length", bytes: frame(i32(0), i64(0), i32(10000), i64(0), i32(-2), make([]byte, 16)), does: closes, why: `.`},
+	{name: "nothing in the frame", bytes: i32(0), does: closes, why: said},
+	{name: "four bytes in the frame", bytes: frame(i32(0)), does: closes, why: said},
+	{name: "cut handshake in a whole frame", bytes: frame(i32(0), i64(0), i32(10000)), does: closes, why: said},
+	{name: "password longer than the frame", bytes: frame(i32(0), i64(0), i32(10000), i64(0), i32(1<<31-1), make([]byte, 16)), does: closes, why: said},
+	{name: "password of negative length", bytes: frame(i32(0), i64(0), i32(10000), i64(0), i32(-2), make([]byte, 16)), does: closes, why: said},
 	{name: "a zxid that no server has", bytes: frame(i32(0), i64(1<<62), i32(10000), i64(0), i32(16), make([]byte, 16), []byte{0}), does: closes, why: `zxid`},
 	{name: "a session that nobody opened", bytes: frame(i32(0), i64(0), i32(10000), i64(0x1234), i32(16), make([]byte, 16), []byte{0}), does: saysExpired},
-	{name: "a request before the handshake", bytes: request(1, opGetData, str("/honest"), []byte{0}), does: closes, why: `.`},
+	{name: "a request before the handshake", bytes: request(1, opGetData, str("/honest"), []byte{0}), does: closes, why: said},
 	{name: "HTTP", bytes: []byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"), does: closes, why: `frame|length`},
 	{name: "TLS", bytes: []byte{0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3}, does: closes, why: `frame|length`},
 	{name: "SSH", bytes: []byte("SSH-2.0-OpenSSH_9.2\r\n"), does: closes, why: `frame|length`},
@@ -138,16 +141,16 @@ var badFrames = []badFrame{
 	{name: "greatest length", session: true, bytes: i32(1<<31 - 1), does: closes, why: `frame|length`},
 	{name: "one more than jute.maxbuffer", session: true, bytes: i32(0x100000), does: closes, why: `frame|length`},
 	{name: "a word", session: true, bytes: []byte("ruok"), does: closes, why: `frame|length`},
-	{name: "nothing in the frame", session: true, bytes: i32(0), does: closes, why: `.`},
-	{name: "half an xid", session: true, bytes: frame([]byte{0, 0}), does: closes, why: `.`},
-	{name: "half a header", session: true, bytes: frame(i32(1)), does: closes, why: `.`},
+	{name: "nothing in the frame", session: true, bytes: i32(0), does: closes, why: `header`},
+	{name: "half an xid", session: true, bytes: frame([]byte{0, 0}), does: closes, why: `header`},
+	{name: "half a header", session: true, bytes: frame(i32(1)), does: closes, why: `header`},
 
 	// Operations that are none.
-	{name: "unknown operation", session: true, bytes: request(1, 9999), does: refuses, code: unimplemented, why: `.`},
-	{name: "unknown operation below zero", session: true, bytes: request(1, -7777), does: refuses, code: unimplemented, why: `.`},
-	{name: "a notification", session: true, bytes: request(1, opNotification, i32(1), i32(3), str("/")), does: refuses, code: unimplemented, why: `.`},
-	{name: "an unused operation", session: true, bytes: request(1, opUnused), does: refuses, code: unimplemented, why: `.`},
-	{name: "a second handshake", session: true, bytes: connect(10000), does: refuses, code: unimplemented, why: `.`},
+	{name: "unknown operation", session: true, bytes: request(1, 9999), does: refuses, code: unimplemented, why: `operation`},
+	{name: "unknown operation below zero", session: true, bytes: request(1, -7777), does: refuses, code: unimplemented, why: `operation`},
+	{name: "a notification", session: true, bytes: request(1, opNotification, i32(1), i32(3), str("/")), does: refuses, code: unimplemented, why: `operation`},
+	{name: "an unused operation", session: true, bytes: request(1, opUnused), does: refuses, code: unimplemented, why: `operation`},
+	{name: "a second handshake", session: true, bytes: connect(10000), does: refuses, code: unimplemented, why: `operation`},
 
 	// Records.
 	{name: "no record", session: true, bytes: request(1, opGetData), does: complains, code: marshalling},

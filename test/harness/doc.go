@@ -8,13 +8,15 @@
 //
 // It judges nothing: what a server must answer is the business of the test that uses it. With
 // ZKCORE_TEST_SERVER=apache it runs Apache's server from Debian's package zookeeper in place of
-// zkcore, so that a suite can be shown to be right before it judges anybody.
+// zkcore, so that a suite can be shown to be right before it judges anybody. Options.Apache does so for
+// some of an ensemble's servers, and a test that changes Server.Apache between two runs of a server
+// hands its data to the other program.
 //
 // Environment:
 //
 //	ZKCORE_TEST_SERVER  zkcore (default) or apache
 //	ZKCORE_TEST_BINARY  a zkcore binary to run instead of building one
-//	ZKCORE_TEST_LOGS    a folder that keeps a copy of each failed test's logs
+//	ZKCORE_TEST_LOGS    a folder that gets a copy of each server's log
 //
 // No method may be called from several goroutines at once for the same server, except Addr, Pid,
 // FourLetter, Mode, RSS and Log.

@@ -29,6 +29,9 @@ type Options struct {
 
 	Args []string // further arguments of zkcore; Apache's server does not get them
 	Env  []string // further environment, NAME=value
+
+	Apache  []int    // ids of servers that are Apache's, whatever the environment says
+	JVMArgs []string // further arguments of the JVM, before the class
 }
 
 // An Ensemble is one server, or several that know each other.
@@ -54,6 +57,9 @@ func Start(t testing.TB, opt Options) *Ensemble {
 // New is Start without starting anything.
 func New(t testing.TB, opt Options) *Ensemble {
 	t.Helper()
+	if kind := os.Getenv("ZKCORE_TEST_SERVER"); kind != "" && kind != "zkcore" && kind != "apache" {
+		t.Fatalf("ZKCORE_TEST_SERVER=%s: know zkcore and apache", kind)
+	}
 	if opt.Servers == 0 {
 		opt.Servers = 1
 	}
@@ -68,15 +74,14 @@ func New(t testing.TB, opt Options) *Ensemble {
 	}
 	e := &Ensemble{t: t, opt: opt}
 	dir := t.TempDir()
-	launch := launcher(t)
 	n := opt.Servers + opt.Observers
 	for id := 1; id <= n; id++ {
 		s := &Server{
 			ID:       id,
 			Observer: id > opt.Servers,
+			Apache:   Apache() || slices.Contains(opt.Apache, id),
 			Dir:      filepath.Join(dir, fmt.Sprintf("server%d", id)),
 			t:        t,
-			launch:   launch,
 			opt:      opt,
 		}
 		s.DataDir = filepath.Join(s.Dir, "data")
@@ -98,6 +103,7 @@ func New(t testing.TB, opt Options) *Ensemble {
 		for _, s := range e.Servers {
 			s.end()
 		}
+		e.keepLogs()
 		if t.Failed() {
 			e.showLogs()
 		}
@@ -271,22 +277,31 @@ func (e *Ensemble) ByPort(port int) *Server {
 	return nil
 }
 
+// keepLogs copies the logs to where ZKCORE_TEST_LOGS says.
+func (e *Ensemble) keepLogs() {
+	dir := os.Getenv("ZKCORE_TEST_LOGS")
+	if dir == "" {
+		return
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		e.t.Error(err)
+		return
+	}
+	name := strings.NewReplacer("/", "_", " ", "_").Replace(e.t.Name())
+	for _, s := range e.Servers {
+		to := filepath.Join(dir, fmt.Sprintf("%s-server%d.log", name, s.ID))
+		if err := os.WriteFile(to, []byte(s.Log()), 0o644); err != nil {
+			e.t.Error(err)
+		}
+	}
+}
+
 // logTail is how much of a log a failed test shows.
 const logTail = 8 << 10
 
 func (e *Ensemble) showLogs() {
-	keep := os.Getenv("ZKCORE_TEST_LOGS")
 	for _, s := range e.Servers {
 		log := s.Log()
-		if keep != "" {
-			name := strings.NewReplacer("/", "_", " ", "_").Replace(e.t.Name())
-			to := filepath.Join(keep, fmt.Sprintf("%s-server%d.log", name, s.ID))
-			if err := os.MkdirAll(keep, 0o755); err != nil {
-				e.t.Log(err)
-			} else if err := os.WriteFile(to, []byte(log), 0o644); err != nil {
-				e.t.Log(err)
-			}
-		}
 		if len(log) > logTail {
 			log = "…" + log[len(log)-logTail:]
 		}

@@ -12,32 +12,21 @@ import (
 	"testing"
 )
 
-// A launch makes the command that runs a server.
-type launch func(*Server) *exec.Cmd
-
-// Apache reports whether the servers are Apache's.
+// Apache reports whether the servers are Apache's by the environment's wish.
 func Apache() bool { return os.Getenv("ZKCORE_TEST_SERVER") == "apache" }
 
-func launcher(t testing.TB) launch {
-	t.Helper()
-	switch kind := os.Getenv("ZKCORE_TEST_SERVER"); kind {
-	case "", "zkcore":
-		bin := Binary(t)
-		return func(s *Server) *exec.Cmd {
-			return exec.Command(bin, append([]string{"--config=" + s.Config}, s.opt.Args...)...)
-		}
-	case "apache":
-		cp := ApacheClasspath(t)
-		return func(s *Server) *exec.Cmd {
-			// The heap is small, so that several of them leave room for the clients.
-			return exec.Command(Tool(t, "java", "default-jre-headless"), "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-				"-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dzookeeper.jmx.log4j.disable=true", "-cp", cp,
-				"org.apache.zookeeper.server.quorum.QuorumPeerMain", s.Config)
-		}
-	default:
-		t.Fatalf("ZKCORE_TEST_SERVER=%s: know zkcore and apache", kind)
-		return nil
+// command makes the command that runs the server.
+func (s *Server) command() *exec.Cmd {
+	s.t.Helper()
+	if !s.Apache {
+		return exec.Command(Binary(s.t), append([]string{"--config=" + s.Config}, s.opt.Args...)...)
 	}
+	// The heap is small, so that several of them leave room for the clients.
+	args := []string{"-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.showDateTime=true",
+		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dzookeeper.jmx.log4j.disable=true", "-cp", ApacheClasspath(s.t)}
+	args = append(append(args, s.opt.JVMArgs...), // of a property given twice the last counts
+		"org.apache.zookeeper.server.quorum.QuorumPeerMain", s.Config)
+	return exec.Command(Tool(s.t, "java", "default-jre-headless"), args...)
 }
 
 // InstallHint is what a test says when a tool is missing.

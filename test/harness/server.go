@@ -21,6 +21,7 @@ import (
 type Server struct {
 	ID       int
 	Observer bool
+	Apache   bool // runs Apache's server; a test may change it for the next Start, on the same folder
 
 	ClientPort, QuorumPort, ElectionPort int // the latter two 0 when standalone
 
@@ -32,7 +33,6 @@ type Server struct {
 	Extra map[string]string // zoo.cfg lines of this server only; see Ensemble.WriteConfig
 
 	t      testing.TB
-	launch launch
 	opt    Options
 	frozen bool
 	proc   atomic.Pointer[process]
@@ -56,7 +56,7 @@ func (s *Server) Start() {
 		s.t.Fatal(err)
 	}
 	defer log.Close() // the child has its own
-	cmd := s.launch(s)
+	cmd := s.command()
 	cmd.Dir = s.Dir
 	cmd.Env = append(append(os.Environ(), cmd.Env...), s.opt.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
