@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -36,42 +34,6 @@ type snapshots struct {
 	lastAt time.Time
 	begun  bool // Recover was called
 }
-
-// openDirs makes and locks the data directories. A second process on them would
-// be the end of both.
-func (n *Node) openDirs() error {
-	d, err := txnlog.OpenDirs(n.cfg.FS, n.cfg.DataDir, n.cfg.LogDir, n.option("datadir.autocreate") != "false")
-	if err != nil {
-		return err
-	}
-	n.snaps.dirs = d
-	for _, dir := range []string{n.cfg.DataDir, n.cfg.LogDir} {
-		if len(n.snaps.lock) > 0 && filepath.Clean(n.cfg.DataDir) == filepath.Clean(n.cfg.LogDir) {
-			break
-		}
-		l, err := n.cfg.FS.Lock(filepath.Join(dir, lockName))
-		if err != nil {
-			n.unlockDirs()
-			return fmt.Errorf("data directory %s: %w", dir, err)
-		}
-		n.snaps.lock = append(n.snaps.lock, l)
-	}
-	n.drawBounds()
-	return nil
-}
-
-// lockName is the file that a running server holds locked.
-const lockName = ".lock"
-
-func (n *Node) unlockDirs() {
-	for _, l := range n.snaps.lock {
-		l.Close()
-	}
-	n.snaps.lock = nil
-}
-
-// option is a key of the configuration that the consensus module gets too.
-func (n *Node) option(key string) string { return n.cfg.Consensus.Options[key] }
 
 // drawBounds draws when the next snapshot is due, so that the servers of an
 // ensemble don't all write theirs at once.
@@ -207,134 +169,6 @@ func (n *Node) purge() {
 	}
 }
 
-// Recover loads the newest snapshot at or below max that can be read. Whether the
-// log goes on from there is for the member to see.
-func (n *Node) Recover(max consensus.Zxid) (consensus.Zxid, error) {
-	n.unload()
-	zxid, fresh, err := n.recover(max)
-	if err != nil {
-		return 0, err
-	}
-	n.loaded()
-	if fresh {
-		// Apache starts from no log without a snapshot before it.
-		view, _ := n.pin()
-		defer view.Release()
-		if _, err := n.write(view, 0); err != nil {
-			return 0, fmt.Errorf("write snapshot: %w", err)
-		}
-	}
-	return zxid, nil
-}
-
-func (n *Node) recover(max consensus.Zxid) (zxid consensus.Zxid, fresh bool, err error) {
-	begin := time.Now()
-	s := &n.snaps
-	if s.begun {
-		if _, err := txnlog.DropSnapshotsAbove(n.cfg.FS, s.dirs.Snap, max); err != nil {
-			return 0, false, err
-		}
-		n.engine.Close()
-	} else if at := n.store.Applied(); n.store.Durable() > 0 && at <= int64(max) {
-		s.begun = true
-		return consensus.Zxid(at), false, n.engine.Open(n.store)
-	}
-	first := !s.begun
-	s.begun = true
-	start, err := txnlog.Begin(n.cfg.FS, s.dirs, n.option("snapshot.trust.empty") == "true" || n.wholeLog(), true)
-	if err != nil {
-		return 0, false, err
-	}
-	broken, err := txnlog.BrokenSnapshots(n.cfg.FS, s.dirs.Snap)
-	if err != nil {
-		return 0, false, err
-	}
-	for _, name := range broken {
-		n.log.Warn("a snapshot is not whole: left out", "file", name)
-	}
-	var bad error
-	for _, file := range start.Snapshots {
-		if file.Zxid > max {
-			continue
-		}
-		if err := n.load(file); err != nil {
-			n.log.Warn("a snapshot can't be read: trying an older one", "file", file.Name, "err", err)
-			bad = errors.Join(bad, err)
-			continue
-		}
-		took := time.Since(begin)
-		n.log.Info("snapshot loaded", "zxid", file.Zxid, "in", took.Round(100*time.Microsecond), "znodes", n.engine.NodeCount(), "bytes", file.Size)
-		n.cfg.Metrics.Observe("dbinittime", float64(took.Milliseconds()))
-		n.cfg.Metrics.Observe("startup_snap_load_time", float64(took.Milliseconds()))
-		s.busyMu.Lock()
-		s.last = file
-		s.busyMu.Unlock()
-		return file.Zxid, false, nil
-	}
-	if bad != nil {
-		return 0, false, fmt.Errorf("no snapshot can be read: %w", bad)
-	}
-	if err := n.store.Reset(); err != nil {
-		return 0, false, err
-	}
-	return 0, first && start.Fresh, n.engine.Open(n.store)
-}
-
-// wholeLog says that the log begins with the first txn there can be: then no
-// snapshot is missing before it.
-func (n *Node) wholeLog() bool {
-	names, err := n.cfg.FS.ReadDir(n.snaps.dirs.Log)
-	if err != nil {
-		return false
-	}
-	for _, name := range names {
-		if rest, ok := strings.CutPrefix(name, "log."); ok && (rest == "1" || rest == "100000001") {
-			return true
-		}
-	}
-	return false
-}
-
-// load makes the state that of a snapshot file.
-func (n *Node) load(file txnlog.SnapshotFile) error {
-	r, f, err := txnlog.OpenSnapshot(n.cfg.FS, n.snaps.dirs.Snap, file.Name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return n.fill(r, file.Zxid)
-}
-
-// fill makes the state that of a snapshot.
-func (n *Node) fill(r *txnlog.SnapshotReader, zxid consensus.Zxid) error {
-	if err := n.store.Reset(); err != nil {
-		return err
-	}
-	if _, err := engine.ReadSnapshot(r, n.store, int64(zxid), n.engineOptions()); err != nil {
-		return err
-	}
-	return n.engine.Open(n.store)
-}
-
-// unload keeps everybody away from the engine, whose state is about to be
-// replaced. Clients lose their connections: what happened between what they have
-// seen and the new state nobody can tell them.
-func (n *Node) unload() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.loading, n.holding = true, false
-	for _, cl := range n.clients {
-		cl.c.Close(nil)
-	}
-}
-
-func (n *Node) loaded() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.loading = false
-	n.ids.Saw(n.engine.HighestSession(n.cfg.ServerID))
-}
-
 // A pinned is a Snapshot for a learner.
 type pinned struct {
 	view storage.View
@@ -360,31 +194,6 @@ func (p *pinned) WriteTo(w io.Writer) (int64, error) {
 
 func (p *pinned) Close() error {
 	p.view.Release()
-	return nil
-}
-
-// Restore replaces the state by a leader's. When it returns nil the state is on
-// disk as a snapshot.
-func (n *Node) Restore(zxid consensus.Zxid, r io.Reader) error {
-	n.unload()
-	n.engine.Close()
-	if err := n.fill(txnlog.NewSnapshotReader(r, txnlog.StreamForm), zxid); err != nil {
-		n.engine.Close()
-		err = fmt.Errorf("load the leader's snapshot: %w", err)
-		err = errors.Join(err, n.store.Reset(), n.engine.Open(n.store))
-		n.loaded()
-		return err
-	}
-	n.loaded()
-	n.snaps.mu.Lock()
-	defer n.snaps.mu.Unlock()
-	view, _ := n.pin()
-	defer view.Release()
-	if _, err := n.write(view, zxid); err != nil {
-		n.fail(ExitSnapshot, fmt.Errorf("write the leader's snapshot: %w", err))
-		return err
-	}
-	n.drawBounds()
 	return nil
 }
 

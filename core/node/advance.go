@@ -1,0 +1,155 @@
+package node
+
+import (
+	"github.com/zkcore/zkcore/plugins/consensus"
+)
+
+// advance queues what follows in the fifo, in its order, as far as it may go to
+// the leader now. It reports whether it queued anything. The node's read lock is
+// held, or the write lock.
+//
+// A write behind a sync waits until the sync is answered, and one behind too many
+// unanswered reads until they are fewer: else a read could show a change that was
+// asked for after it.
+func (cl *client) advance() (queued bool) {
+	n := cl.n
+	if !n.serving || cl.next == cl.fifo.end() {
+		return false
+	}
+	n.queue.mu.Lock()
+	defer n.queue.mu.Unlock()
+	for ; cl.next != cl.fifo.end(); cl.next++ {
+		e := cl.fifo.at(cl.next)
+		it := item{kind: e.kind, cl: cl, from: consensus.ServerID(n.cfg.ServerID)}
+		switch e.kind {
+		case kWrite, kCreate:
+			if cl.syncsAhead > 0 || cl.readsAhead > maxAhead {
+				return queued
+			}
+			if cl.readsAhead > 0 && !e.barrier {
+				e.barrier = true
+				n.barriers.Add(1)
+			}
+			it.kind = kWrite
+			it.req = consensus.Request{Session: cl.session, Cxid: e.xid, Op: e.op, Body: e.body}
+			if e.kind == kWrite {
+				it.req.Auth = cl.auth
+			}
+		case kSync:
+			cl.syncsAhead++
+			e.sync = consensus.SyncID(n.lastSync.Add(1))
+			it.sync = e.sync
+		case kReclaim:
+			it.timeout = cl.timeoutMS
+			it.req.Session = cl.session
+		default:
+			cl.readsAhead++
+			continue
+		}
+		n.queue.items = append(n.queue.items, it)
+		queued = true
+	}
+	return queued
+}
+
+// push puts e at the end of the fifo.
+func (cl *client) push(e *entry) {
+	cl.fifo.push(e)
+	cl.held += len(e.body)
+	cl.n.held.Add(int64(len(e.body)))
+	cl.n.outstanding.Add(1)
+}
+
+// pop removes the head of the fifo.
+func (cl *client) pop() {
+	e := cl.fifo.head()
+	if cl.fifo.first < cl.next {
+		switch {
+		case e.kind == kSync:
+			cl.syncsAhead--
+		case !e.kind.waits():
+			cl.readsAhead--
+		}
+	} else {
+		cl.next++
+	}
+	if e.barrier {
+		cl.n.barriers.Add(-1)
+	}
+	cl.held -= len(e.body)
+	cl.n.held.Add(-int64(len(e.body)))
+	cl.fifo.pop()
+	cl.n.outstanding.Add(-1)
+}
+
+// ready says whether the head of the fifo can be answered.
+func (cl *client) ready() bool {
+	if cl.fifo.n == 0 {
+		return false
+	}
+	e := cl.fifo.head()
+	return !e.kind.waits() || e.done
+}
+
+// run answers what is at the head of the fifo and waits for nothing, until there
+// is a batch to send. The node's read lock is held.
+func (cl *client) run() {
+	if !cl.ready() || cl.c.Gone() {
+		return
+	}
+	out := cl.c.Out()
+	var reads int
+	var at int64
+	sent, enough := cl.stats.sent, len(out)+replyBatch
+	for cl.ready() && len(out) < enough && !cl.c.Gone() {
+		e := cl.fifo.head()
+		if e.kind == kRead || e.kind == kPing {
+			reads, at = reads+1, e.at
+		}
+		out = cl.answer(out, e)
+		cl.pop()
+	}
+	cl.c.SetOut(out)
+	cl.n.sent.Add(cl.stats.sent - sent)
+	if reads > 0 {
+		cl.measure(reads, at, &cl.n.reads, "readlatency")
+	}
+	if !cl.Blocked() {
+		cl.c.Wake()
+	}
+}
+
+// pump answers, on a goroutine of its own, what has come to the head of the
+// fifo.
+func (cl *client) pump() {
+	n := cl.n
+	defer n.wg.Done()
+	for {
+		n.mu.RLock()
+		cl.c.Lock()
+		if !n.serving || !cl.ready() || cl.c.Gone() {
+			cl.pumping = false
+			cl.c.Unlock()
+			n.mu.RUnlock()
+			return
+		}
+		cl.run()
+		queued := cl.advance()
+		cl.c.Unlock()
+		n.mu.RUnlock()
+		if queued {
+			n.submit()
+		}
+		cl.c.Flush()
+		cl.c.WaitSent()
+	}
+}
+
+// startPump starts pump if it has something to do. The connection is locked.
+func (cl *client) startPump() {
+	if !cl.pumping && cl.ready() && cl.n.serving && !cl.c.Gone() {
+		cl.pumping = true
+		cl.n.wg.Add(1)
+		go cl.pump()
+	}
+}

@@ -1,0 +1,44 @@
+package node
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/zkcore/zkcore/core/txnlog"
+)
+
+// openDirs makes and locks the data directories. A second process on them would
+// be the end of both.
+func (n *Node) openDirs() error {
+	d, err := txnlog.OpenDirs(n.cfg.FS, n.cfg.DataDir, n.cfg.LogDir, n.option("datadir.autocreate") != "false")
+	if err != nil {
+		return err
+	}
+	n.snaps.dirs = d
+	for _, dir := range []string{n.cfg.DataDir, n.cfg.LogDir} {
+		if len(n.snaps.lock) > 0 && filepath.Clean(n.cfg.DataDir) == filepath.Clean(n.cfg.LogDir) {
+			break
+		}
+		l, err := n.cfg.FS.Lock(filepath.Join(dir, lockName))
+		if err != nil {
+			n.unlockDirs()
+			return fmt.Errorf("data directory %s: %w", dir, err)
+		}
+		n.snaps.lock = append(n.snaps.lock, l)
+	}
+	n.drawBounds()
+	return nil
+}
+
+// lockName is the file that a running server holds locked.
+const lockName = ".lock"
+
+func (n *Node) unlockDirs() {
+	for _, l := range n.snaps.lock {
+		l.Close()
+	}
+	n.snaps.lock = nil
+}
+
+// option is a key of the configuration that the consensus module gets too.
+func (n *Node) option(key string) string { return n.cfg.Consensus.Options[key] }

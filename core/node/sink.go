@@ -1,0 +1,219 @@
+package node
+
+import (
+	"runtime"
+
+	"github.com/zkcore/zkcore/core/proto"
+	"github.com/zkcore/zkcore/core/zkerr"
+	"github.com/zkcore/zkcore/plugins/consensus"
+)
+
+// A sink carries out what Apply says, for one call of Deliver at a time.
+type sink struct {
+	n     *Node
+	now   int64
+	cl    *client // who waits for the next Reply
+	dirty []*client
+	// Sums over the batch.
+	replies, events, eventBytes int64
+	sumNS, maxNS                int64
+	sizes                       span
+}
+
+// mark puts a client on the list of those who have something to be sent.
+func (s *sink) mark(cl *client) {
+	if !cl.dirty {
+		cl.dirty = true
+		s.dirty = append(s.dirty, cl)
+	}
+}
+
+// Waits says whether the write at the head of a session's fifo is the one.
+func (s *sink) Waits(session int64, cxid int32) (request []byte, waits bool) {
+	cl := s.n.sessions[session]
+	if cl == nil {
+		return nil, false
+	}
+	cl.c.Lock()
+	defer cl.c.Unlock()
+	if cl.fifo.n == 0 || cl.next == cl.fifo.first {
+		return nil, false
+	}
+	e := cl.fifo.head()
+	if !e.kind.isTxn() || e.xid != cxid {
+		return nil, false
+	}
+	s.cl = cl
+	return e.body, true
+}
+
+// Reply answers the write that Waits has found.
+func (s *sink) Reply(session int64, cxid int32, zxid int64, op int32, code zkerr.Code, body []byte) {
+	cl := s.cl
+	c := cl.c
+	c.Lock()
+	e := cl.fifo.head()
+	done := e.op
+	if code != zkerr.OK {
+		done = int32(proto.OpError)
+	}
+	out := c.Out()
+	switch {
+	case code == zkerr.SessionMoved:
+		c.CloseLocked(errMoved)
+	case e.kind == kWrite:
+		s.sizes.see(proto.ReplyHeaderSize + len(body))
+		out = appendReply(out, e.xid, zxid, code, body)
+	case code == zkerr.OK:
+		out = cl.welcome(out)
+		c.Wake()
+	default:
+		c.CloseLocked(&zkerr.Error{Code: code, Op: "createSession"})
+	}
+	c.SetOut(out)
+	ns := max(s.now-e.at, 0)
+	cl.stats.answered(done, e.xid, zxid)
+	cl.stats.took(1, ns, s.now)
+	if proto.Op(e.op) == proto.OpCloseSession {
+		c.CloseSent()
+	}
+	cl.pop()
+	c.Unlock()
+	s.replies++
+	s.sumNS += ns
+	s.maxNS = max(s.maxNS, ns)
+	s.mark(cl)
+}
+
+// Auth returns what a connection is known as.
+func (s *sink) Auth(watcher uint64) []consensus.Identity {
+	cl := s.n.clients[watcher]
+	if cl == nil {
+		return nil
+	}
+	cl.c.Lock()
+	defer cl.c.Unlock()
+	return cl.auth
+}
+
+// Event tells a connection.
+func (s *sink) Event(watcher uint64, zxid int64, typ int32, path string) {
+	cl := s.n.clients[watcher]
+	if cl == nil {
+		return
+	}
+	cl.c.Lock()
+	if !cl.c.Gone() {
+		cl.c.SetOut(appendEvent(cl.c.Out(), zxid, typ, path))
+		cl.stats.sent++
+		s.events++
+		s.eventBytes += int64(4 + proto.ReplyHeaderSize + 12 + len(path))
+	}
+	cl.c.Unlock()
+	s.mark(cl)
+}
+
+// SessionOpened begins to track a session.
+func (s *sink) SessionOpened(id int64, timeoutMS int32) {
+	n := s.n
+	n.ids.Saw(id)
+	n.trackMu.Lock()
+	defer n.trackMu.Unlock()
+	switch {
+	case n.role.State == consensus.Leading:
+		n.tracker.Add(id, timeoutMS, n.clockMS())
+	case n.serving:
+		// The leader hears of it from every learner: the one that opened it may be
+		// gone before its first ping.
+		n.fresh = append(n.fresh, consensus.Touch{Session: id, TimeoutMS: timeoutMS})
+	}
+}
+
+// SessionClosed ends the connection of a session, behind what it is still to be
+// told.
+func (s *sink) SessionClosed(id int64) {
+	n := s.n
+	n.trackMu.Lock()
+	n.tracker.Remove(id)
+	n.trackMu.Unlock()
+	cl := n.sessions[id]
+	if cl == nil {
+		return
+	}
+	delete(n.sessions, id)
+	cl.c.Lock()
+	cl.deaf = true
+	cl.opened.Store(false)
+	cl.c.CloseSent()
+	cl.c.Unlock()
+	s.mark(cl)
+}
+
+// finish sends what the batch has made, and lets clients go on that waited.
+func (s *sink) finish() {
+	n := s.n
+	if len(s.dirty) == 0 {
+		return
+	}
+	queued := false
+	n.mu.RLock()
+	for _, cl := range s.dirty {
+		cl.dirty = false
+		cl.c.Lock()
+		if cl.fifo.n > 0 {
+			cl.startPump()
+			queued = cl.advance() || queued
+		}
+		if !cl.Blocked() {
+			cl.c.Wake()
+		}
+		cl.c.Unlock()
+	}
+	n.mu.RUnlock()
+	if queued {
+		n.kick()
+	}
+	flush(n, s.dirty)
+	n.sent.Add(s.replies + s.events)
+	if s.replies > 0 {
+		n.sizes.take(&s.sizes)
+		n.updates.add(s.replies, s.sumNS, s.maxNS, s.maxNS)
+		n.cfg.Metrics.Observe("updatelatency", float64(s.sumNS)/float64(s.replies)/1e6)
+	}
+	if s.events > 0 {
+		n.cfg.Metrics.Add("watch_bytes", s.eventBytes)
+	}
+	clear(s.dirty)
+	if s.dirty = s.dirty[:0]; cap(s.dirty) > 4096 {
+		s.dirty = nil
+	}
+	s.replies, s.events, s.eventBytes, s.sumNS, s.maxNS = 0, 0, 0, 0, 0
+	s.cl = nil
+}
+
+// inline is how many connections are written to without help: their bytes go out
+// in less time than another processor takes to wake up.
+const inline = 16
+
+// flush sends to many connections at once.
+func flush(n *Node, clients []*client) {
+	if len(clients) > inline {
+		rest := append([]*client(nil), clients[inline:]...)
+		clients = clients[:inline]
+		share := max((len(rest)+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0), inline)
+		for len(rest) > 0 {
+			part := rest[:min(share, len(rest))]
+			rest = rest[len(part):]
+			n.wg.Add(1)
+			go func() {
+				defer n.wg.Done()
+				for _, cl := range part {
+					cl.c.Flush()
+				}
+			}()
+		}
+	}
+	for _, cl := range clients {
+		cl.c.Flush()
+	}
+}

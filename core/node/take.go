@@ -1,0 +1,170 @@
+package node
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+
+	"github.com/zkcore/zkcore/core/engine"
+	"github.com/zkcore/zkcore/core/proto"
+	"github.com/zkcore/zkcore/core/zkerr"
+)
+
+var (
+	errHeader = errors.New("frame too short for a request header")
+	errMoved  = errors.New("the session has moved to another server")
+)
+
+// take answers or queues the requests in b, as many as may be.
+func (cl *client) take(b []byte, now int64) (taken int, err error) {
+	n := cl.n
+	sent := cl.stats.sent
+	var kept []byte // copy of the frames from keptAt on, for those that wait
+	var keptAt, frames, answered int
+	out := cl.c.Out()
+	enough := len(out) + replyBatch
+	for taken < len(b) {
+		if taken > 0 && (len(out) >= enough || cl.Blocked()) {
+			break
+		}
+		size := int(binary.BigEndian.Uint32(b[taken:]))
+		frame := b[taken+4 : taken+4+size]
+		if size < proto.RequestHeaderSize {
+			err = errHeader
+			break
+		}
+		at := taken
+		taken += 4 + size
+		frames++
+		if cl.deaf {
+			continue
+		}
+		e := entry{
+			xid:  int32(binary.BigEndian.Uint32(frame)),
+			op:   int32(binary.BigEndian.Uint32(frame[4:])),
+			body: frame[8:],
+			at:   now,
+		}
+		cl.classify(&e)
+		switch {
+		case e.kind == kPing && !n.serving:
+			out = cl.answer(out, &e) // it tells that the server is there, not who leads
+			answered++
+		case cl.fifo.n == 0 && !e.kind.waits() && n.serving:
+			if out = cl.answer(out, &e); e.kind == kRead || e.kind == kPing {
+				answered++
+			}
+		default:
+			if len(e.body) > 0 {
+				if taken > keptAt+len(kept) || kept == nil {
+					kept, keptAt = bytes.Clone(b[at:window(b, at)]), at
+				}
+				e.body = kept[at-keptAt+4+8 : taken-keptAt]
+			}
+			cl.push(&e)
+		}
+	}
+	cl.c.SetOut(out)
+	cl.stats.received += int64(frames)
+	n.received.Add(int64(frames))
+	n.sent.Add(cl.stats.sent - sent)
+	if answered > 0 {
+		cl.measure(answered, now, &n.reads, "readlatency")
+	}
+	return taken, err
+}
+
+// window returns the end of the frame at which a copy of b[at:] may end.
+func window(b []byte, at int) int {
+	end := at
+	for end < len(b) && end-at < copyAhead {
+		end += 4 + int(binary.BigEndian.Uint32(b[end:]))
+	}
+	return end
+}
+
+// classify says what is to become of a request, and checks what can be checked.
+func (cl *client) classify(e *entry) {
+	refuse := func(code zkerr.Code) { e.kind, e.code, e.body = kReply, code, nil }
+	switch op := proto.Op(e.op); {
+	case op == proto.OpPing:
+		e.kind, e.body = kPing, nil
+	case engine.IsWrite(e.op) && engine.Known(e.op):
+		e.kind = kWrite
+		if op == proto.OpCloseSession {
+			e.body = nil
+			cl.deaf = true // nothing is executed behind it
+		} else if code := cl.n.engine.Check(e.op, e.body); code != zkerr.OK {
+			refuse(code)
+		}
+	case op == proto.OpSync:
+		e.kind = kSync
+		if n := pathLen(e.body); n < 0 {
+			refuse(zkerr.MarshallingError)
+		} else {
+			e.body = e.body[:n]
+		}
+	case op == proto.OpAuth:
+		refuse(cl.authenticate(e.body))
+		if e.code != zkerr.OK {
+			e.last, cl.deaf = true, true
+		}
+	case op == proto.OpSASL:
+		e.kind, e.body = kSASL, nil
+	case engine.Known(e.op):
+		e.kind = kRead
+	default:
+		refuse(zkerr.Unimplemented)
+		e.last, cl.deaf = true, true
+		cl.n.conns.Warn("connection closed", "client", cl.c.RemoteAddr(), "of", cl.Describe(), "why", "no such operation", "op", e.op)
+	}
+}
+
+// pathLen is the length of the string at the front of b, which may be null; -1 if
+// there is none.
+func pathLen(b []byte) int {
+	if len(b) < 4 {
+		return -1
+	}
+	n := int(int32(binary.BigEndian.Uint32(b)))
+	switch {
+	case n == -1:
+		return 4
+	case n < 0, n > len(b)-4:
+		return -1
+	}
+	return 4 + n
+}
+
+// authenticate adds identities. It acts on all that is read behind it; what
+// waits in the fifo may gain by it, which harms nobody.
+func (cl *client) authenticate(body []byte) zkerr.Code {
+	var p proto.AuthPacket
+	if err := proto.Unmarshal(body, &p); err != nil {
+		return zkerr.CodeOf(err)
+	}
+	ids, code := cl.n.engine.Authenticate(p.Scheme, p.Auth, cl.ipString())
+	if code != zkerr.OK {
+		cl.n.authFailed.Add(1)
+		cl.n.conns.Warn("authentication failed", "client", cl.c.RemoteAddr(), "of", cl.Describe(), "scheme", p.Scheme)
+		return code
+	}
+	if len(cl.auth)+len(ids) > maxIdentities {
+		return zkerr.AuthFailed
+	}
+	auth := cl.auth
+next:
+	for _, id := range ids {
+		for _, have := range auth {
+			if have == id {
+				continue next
+			}
+		}
+		auth = append(auth[:len(auth):len(auth)], id) // a copy: requests hold the old one
+	}
+	cl.auth = auth
+	return zkerr.OK
+}
+
+// maxIdentities bounds what a connection can be known as: each write carries it.
+const maxIdentities = 64
