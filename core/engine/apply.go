@@ -85,11 +85,15 @@ func (e *Engine) commit(last int64) error {
 	a.meta = e.state.append(a.meta[:0])
 	a.batch.TablePut(tableMeta, metaState, a.meta)
 	a.batch.Zxid = last
-	if err := e.store.Commit(&a.batch); err != nil {
+	// The view goes before the commit: a store that has none to keep intact writes
+	// in place. Nothing in the batch is the view's.
+	e.view.Release()
+	err := e.store.Commit(&a.batch)
+	e.view = e.store.View()
+	a.view = e.view
+	if err != nil {
 		return fmt.Errorf("commit to the store: %w", err)
 	}
-	e.view.Release()
-	e.view = e.store.View()
 	e.last = last
 	a.reset(e.view, a.digest)
 	if cap(a.batch.Ops) > 1<<16 {
@@ -109,12 +113,12 @@ func (e *Engine) applyTxn(t *txn.Txn) {
 	a := &e.applier
 	h := &t.Header
 	code := zkerr.OK
-	waits := a.sink.Waits(h.ClientID, h.Cxid)
+	request, waits := a.sink.Waits(h.ClientID, h.Cxid)
 	body := a.reply[:0]
 	closed := false
 	switch h.Type {
 	case txn.TypeMulti:
-		body = e.applyMulti(t, body, waits)
+		body = e.applyMulti(t, body, request, waits)
 	case txn.TypeCreateSession:
 		e.openSession(h.ClientID, t.TimeoutMS)
 	case txn.TypeCloseSession:
@@ -438,9 +442,10 @@ func (e *Engine) closeSession(h *txn.Header, paths []string) {
 
 // applyMulti applies all parts, or none if one of them was refused, and appends
 // their results.
-func (e *Engine) applyMulti(t *txn.Txn, dst []byte, waits bool) []byte {
+func (e *Engine) applyMulti(t *txn.Txn, dst, request []byte, waits bool) []byte {
 	failed := t.Failed()
 	past := false
+	asked := asked{request: request}
 	for i := range t.Subs {
 		s := &t.Subs[i]
 		if failed {
@@ -468,13 +473,31 @@ func (e *Engine) applyMulti(t *txn.Txn, dst []byte, waits bool) []byte {
 			continue
 		}
 		typ := s.Type
-		if typ == txn.TypeCreateContainer || typ == txn.TypeCreateTTL {
+		if typ == txn.TypeCreateContainer || typ == txn.TypeCreateTTL || typ == txn.TypeCreate && asked.create2(i) {
 			typ = txn.TypeCreate2
 		}
 		dst = appendMultiHeader(dst, typ, zkerr.OK)
 		dst = appendResult(dst, typ, s.Path, n.head)
 	}
 	return proto.AppendMultiEnd(dst)
+}
+
+// asked is what the client of a multi asked for. The txn doesn't tell a create2
+// from a create: see prepareMulti.
+type asked struct {
+	request []byte
+	ops     []proto.MultiOp
+}
+
+func (a *asked) create2(i int) bool {
+	if a.request != nil {
+		var m proto.MultiRequest
+		if proto.Unmarshal(a.request, &m) == nil {
+			a.ops = m.Ops
+		}
+		a.request = nil
+	}
+	return i < len(a.ops) && a.ops[i].Op == proto.OpCreate2
 }
 
 func appendMultiHeader(dst []byte, typ int32, code zkerr.Code) []byte {

@@ -16,7 +16,7 @@ const batch = 128
 
 type waiting struct{ nopSink }
 
-func (waiting) Waits(int64, int32) bool { return true }
+func (waiting) Waits(int64, int32) ([]byte, bool) { return nil, true }
 
 func newBench(b *testing.B) *Engine {
 	e := New(Options{})

@@ -41,6 +41,7 @@ type client struct {
 	auth    []consensus.Identity
 	xid     int32
 	waits   map[int32]proto.Op
+	sent    map[int32][]byte // the bodies of what waits
 	got     []reply
 }
 
@@ -107,6 +108,10 @@ func (c *client) send(op proto.Op, body []byte) int32 {
 	c.rig.t.Helper()
 	c.xid++
 	c.waits[c.xid] = op
+	if c.sent == nil {
+		c.sent = map[int32][]byte{}
+	}
+	c.sent[c.xid] = body
 	c.rig.prepare(c.server, &consensus.Request{Session: c.session, Cxid: c.xid, Op: int32(op), Auth: c.auth, Body: body})
 	return c.xid
 }
@@ -148,13 +153,13 @@ func (c *client) events() []reply {
 	return evs
 }
 
-func (r *rig) Waits(session int64, cxid int32) bool {
+func (r *rig) Waits(session int64, cxid int32) ([]byte, bool) {
 	for _, c := range r.conns {
 		if c.session == session && c.waits[cxid] != 0 {
-			return true
+			return c.sent[cxid], true
 		}
 	}
-	return false
+	return nil, false
 }
 
 func (r *rig) Reply(session int64, cxid int32, zxid int64, op int32, code zkerr.Code, body []byte) {
@@ -164,6 +169,7 @@ func (r *rig) Reply(session int64, cxid int32, zxid int64, op int32, code zkerr.
 				r.t.Errorf("reply to %s is of type %d", want, op)
 			}
 			delete(c.waits, cxid)
+			delete(c.sent, cxid)
 			c.got = append(c.got, reply{xid: cxid, zxid: zxid, code: code, body: append([]byte{}, body...)})
 		}
 	}

@@ -10,8 +10,8 @@ import (
 // clients are to hear of things, and must not call the engine.
 type Sink interface {
 	// Waits says whether a client here waits for the reply to a write, so that
-	// none is made for others.
-	Waits(session int64, cxid int32) bool
+	// none is made for others, and what it has sent. request is valid until Reply.
+	Waits(session int64, cxid int32) (request []byte, waits bool)
 	// Reply answers a write. op is the txn's type: an error txn has -1, as what
 	// failed can't be seen any more. body is the reply record, valid during the
 	// call; none unless code is OK.
@@ -32,7 +32,7 @@ var NopSink Sink = nopSink{}
 
 type nopSink struct{}
 
-func (nopSink) Waits(int64, int32) bool                              { return false }
+func (nopSink) Waits(int64, int32) ([]byte, bool)                    { return nil, false }
 func (nopSink) Reply(int64, int32, int64, int32, zkerr.Code, []byte) {}
 func (nopSink) Auth(uint64) []consensus.Identity                     { return nil }
 func (nopSink) Event(uint64, int64, int32, string)                   {}
