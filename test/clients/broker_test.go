@@ -158,6 +158,7 @@ func TestBroker(t *testing.T) {
 	}
 
 	// Every broker that was there all the time read every change, in order, once.
+	must[string](t)(observer.Sync("/"))
 	kids, _, err := observer.Children("/config/changes")
 	if err != nil {
 		t.Fatal(err)

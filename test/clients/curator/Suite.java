@@ -171,6 +171,13 @@ public final class Suite {
         return c.getZookeeperClient().getZooKeeper().getSessionId();
     }
 
+    /** Lets c see all that other clients have written by now: its server may be behind theirs. */
+    static void fresh(CuratorFramework c) throws Exception {
+        CountDownLatch done = new CountDownLatch(1);
+        c.sync().inBackground((f, e) -> done.countDown()).forPath("/");
+        check(done.await(PATIENCE_S, TimeUnit.SECONDS), "sync is not answered");
+    }
+
     /** The port of the server that c is connected to. */
     static int port(CuratorFramework c) throws Exception {
         Method m = ZooKeeper.class.getDeclaredMethod("testableRemoteSocketAddress");
@@ -225,6 +232,7 @@ public final class Suite {
         owner.start();
         clients.add(owner);
         owner.create().withACL(ZooDefs.Ids.CREATOR_ALL_ACL).forPath("/acl", bytes("mine"));
+        fresh(open);
         try {
             open.getData().forPath("/acl");
             check(false, "read without a right to");
@@ -234,6 +242,7 @@ public final class Suite {
         checkSame(text(owner.getData().forPath("/acl")), "mine");
         checkSame(owner.getACL().forPath("/acl").get(0).getId().getId(), "user:tpUq/4Pn5A64fVZyQ0gOJ8ZWqkY=");
         owner.setACL().withACL(ZooDefs.Ids.READ_ACL_UNSAFE).forPath("/acl");
+        fresh(open);
         checkSame(text(open.getData().forPath("/acl")), "mine");
     }
 
@@ -377,11 +386,13 @@ public final class Suite {
             }
             return null;
         });
+        fresh(first);
         checkSame(text(first.getData().forPath("/mutexcount")), "40");
         InterProcessMutex a = new InterProcessMutex(cs.get(0), "/mutex");
         InterProcessMutex b = new InterProcessMutex(cs.get(1), "/mutex");
         a.acquire();
         check(!b.acquire(200, TimeUnit.MILLISECONDS), "two have it");
+        fresh(cs.get(0));
         checkSame(a.getParticipantNodes().size(), 1);
         a.release();
         check(b.acquire(PATIENCE_S, TimeUnit.SECONDS), "not acquired");
@@ -486,6 +497,7 @@ public final class Suite {
         cache.close();
 
         other.create().creatingParentsIfNeeded().forPath("/kids/a");
+        fresh(c);
         PathChildrenCache kids = new PathChildrenCache(c, "/kids", true);
         kids.start(PathChildrenCache.StartMode.BUILD_INITIAL_CACHE);
         checkSame(kids.getCurrentData().size(), 1);
@@ -505,6 +517,7 @@ public final class Suite {
             return null;
         });
         DistributedAtomicLong n = new DistributedAtomicLong(cs.get(0), "/atomic", new ExponentialBackoffRetry(5, 29, 200));
+        fresh(cs.get(0));
         checkSame(n.get().postValue(), 40L);
         AtomicValue<Long> v = n.compareAndSet(40L, 7L);
         check(v.succeeded(), "not set");
@@ -523,6 +536,7 @@ public final class Suite {
         List<CuratorFramework> cs = List.of(client(), client(), client());
         DistributedBarrier b = new DistributedBarrier(cs.get(0), "/barrier");
         b.setBarrier();
+        fresh(cs.get(1));
         check(!new DistributedBarrier(cs.get(1), "/barrier").waitOnBarrier(200, TimeUnit.MILLISECONDS), "no barrier");
         ExecutorService one = Executors.newSingleThreadExecutor();
         Future<Boolean> passed = one.submit(() -> new DistributedBarrier(cs.get(1), "/barrier").waitOnBarrier(PATIENCE_S, TimeUnit.SECONDS));
@@ -541,11 +555,13 @@ public final class Suite {
     }
 
     static void queue() throws Exception {
+        CuratorFramework other = client();
         SimpleDistributedQueue a = new SimpleDistributedQueue(client(), "/queue");
-        SimpleDistributedQueue b = new SimpleDistributedQueue(client(), "/queue");
+        SimpleDistributedQueue b = new SimpleDistributedQueue(other, "/queue");
         for (String s : List.of("one", "two", "three")) {
             check(a.offer(bytes(s)), "not taken");
         }
+        fresh(other);
         checkSame(text(b.peek()), "one");
         checkSame(text(b.take()), "one");
         checkSame(text(a.poll(PATIENCE_S, TimeUnit.SECONDS)), "two");

@@ -116,6 +116,7 @@ def recipes_go_on():
     until("DataWatch", lambda: data and data[-1] == b"1")
     until("ChildrenWatch", lambda: kids and kids[-1] == ["k"])
     n += 1
+    elsewhere.sync("/")
     same(elsewhere.Counter("/r/count").value, 2)
     same(q.get(), b"before")
     same(list(elsewhere.Party("/r/party")), ["me"])
