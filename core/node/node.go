@@ -79,6 +79,7 @@ type Node struct {
 	closeErr  error
 
 	failed  atomic.Bool
+	opened  chan struct{} // closed when member is set
 	closing chan struct{}
 	wg      sync.WaitGroup
 }
@@ -97,6 +98,7 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 		ids:     session.NewIDs(cfg.ServerID, time.Now().UnixMilli()),
 		tracker: session.New(cfg.TickMS),
 		queue:   queue{wake: make(chan struct{}, 1)},
+		opened:  make(chan struct{}),
 		closing: make(chan struct{}),
 	}
 	n.sink.n = n
@@ -136,12 +138,15 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	cc.Tick = time.Duration(cfg.TickMS) * time.Millisecond
 	cc.Log, cc.Metrics = cfg.Log, cfg.Metrics
 	cc.Fail = n.fail
-	// Calls may come before Open has returned; those of them that need the member
-	// go through the queue, whose goroutine is started behind it.
-	if n.member, err = cfg.OpenConsensus(cc, n); err != nil {
+	undo = append(undo, n.wg.Wait, n.stop)
+	// Calls may come before Open has returned; what they cause that needs the member
+	// goes through the queue, whose goroutine is started behind it, or waits.
+	n.member, err = cfg.OpenConsensus(cc, n)
+	close(n.opened)
+	if err != nil {
 		return nil, err
 	}
-	undo = append(undo, n.wg.Wait, func() { n.member.Close() })
+	undo = append(undo, func() { n.member.Close() })
 
 	n.lastTick.Store(n.clock())
 	n.wg.Add(3)
@@ -149,7 +154,6 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	go n.ticks()
 	go n.containers()
 	n.startPurging()
-	undo = append(undo, n.stop)
 	for _, addr := range cfg.ClientAddrs {
 		a, err := n.conns.Listen(ctx, addr)
 		if err != nil {

@@ -46,7 +46,11 @@ func (n *Node) recover(max consensus.Zxid) (zxid consensus.Zxid, fresh bool, err
 	}
 	first := !s.begun
 	s.begun = true
-	start, err := txnlog.Begin(n.cfg.FS, s.dirs, n.option("snapshot.trust.empty") == "true" || n.wholeLog(), true)
+	whole, err := n.wholeLog()
+	if err != nil {
+		return 0, false, err
+	}
+	start, err := txnlog.Begin(n.cfg.FS, s.dirs, whole || n.option("snapshot.trust.empty") == "true", true)
 	if err != nil {
 		return 0, false, err
 	}
@@ -87,17 +91,17 @@ func (n *Node) recover(max consensus.Zxid) (zxid consensus.Zxid, fresh bool, err
 
 // wholeLog says that the log begins with the first txn there can be: then no
 // snapshot is missing before it.
-func (n *Node) wholeLog() bool {
+func (n *Node) wholeLog() (bool, error) {
 	names, err := n.cfg.FS.ReadDir(n.snaps.dirs.Log)
 	if err != nil {
-		return false
+		return false, err
 	}
 	for _, name := range names {
 		if rest, ok := strings.CutPrefix(name, "log."); ok && (rest == "1" || rest == "100000001") {
-			return true
+			return true, nil
 		}
 	}
-	return false
+	return false, nil
 }
 
 // load makes the state that of a snapshot file.
@@ -106,8 +110,7 @@ func (n *Node) load(file txnlog.SnapshotFile) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	return n.fill(r, file.Zxid)
+	return errors.Join(n.fill(r, file.Zxid), f.Close())
 }
 
 // fill makes the state that of a snapshot.

@@ -83,6 +83,10 @@ func (n *Node) pin() (storage.View, consensus.Zxid) {
 // save writes a snapshot of the present state, beside whatever else happens, and
 // tells the member.
 func (n *Node) save() {
+	<-n.opened
+	if n.member == nil {
+		return // the node does not start
+	}
 	s := &n.snaps
 	s.mu.Lock()
 	defer s.mu.Unlock()
