@@ -311,14 +311,15 @@ func (l *loader) flush(now bool) error {
 	for _, path := range l.again {
 		l.batch.PutHead(path, l.heads[path])
 	}
-	if err := l.store.Commit(&l.batch); err != nil {
+	l.view.Release() // before the commit, so that it may write in place
+	err := l.store.Commit(&l.batch)
+	l.view = l.store.View()
+	if err != nil {
 		return err
 	}
 	l.batch.Reset()
 	l.again = l.again[:0]
 	clear(l.heads)
 	l.arena, l.bytes = l.arena[:0], 0
-	l.view.Release()
-	l.view = l.store.View()
 	return nil
 }
