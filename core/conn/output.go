@@ -10,6 +10,7 @@ type output struct {
 	out     *buffer // appended, not yet taken for writing
 	flight  *buffer // being written
 	sent    int     // bytes of flight that are
+	total   int64   // bytes written in all
 	writing bool    // somebody writes: flight, left and what follows are his
 
 	writeRaw func(fd uintptr) bool
@@ -43,6 +44,10 @@ func (c *Conn) queued() int {
 	}
 	return n
 }
+
+// Written is the number of bytes that the socket has taken in all. The
+// connection is locked.
+func (c *Conn) Written() int64 { return c.total }
 
 // errSlow is why a connection is closed whose client takes nothing.
 var errSlow = errors.New("the client does not read what it is sent")
@@ -95,6 +100,7 @@ func (c *Conn) drain(wait bool) bool {
 		left, err := c.write(b, wait)
 		c.srv.add("response_bytes", int64(len(b)-len(left)))
 		c.mu.Lock()
+		c.total += int64(len(b) - len(left))
 		c.sent = len(c.flight.b) - len(left)
 		if err != nil {
 			if !c.closed {

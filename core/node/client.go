@@ -49,6 +49,7 @@ type client struct {
 	pumping   bool // a goroutine answers what is at the head of the fifo
 	dirty     bool // in the present Deliver's list; Deliver's own
 	auth      []consensus.Identity
+	written   int64   // what Conn.Written was at the last sweep
 	evicts    *client // who had the session here before: to be closed
 
 	fifo fifo

@@ -30,7 +30,7 @@ func TestDiskErrors(t *testing.T) {
 				return nil
 			}
 			hit.Store(&op)
-			return broken
+			return errDisk
 		})
 		if err := run(t, fs); err == nil {
 			op := hit.Load()
@@ -45,7 +45,7 @@ func TestDiskErrors(t *testing.T) {
 				t.Fatalf("%d operations only", n)
 			}
 			return
-		} else if !errors.Is(err, broken) {
+		} else if !errors.Is(err, errDisk) {
 			t.Fatalf("operation %d: %v", n, err)
 		}
 	}
@@ -102,11 +102,11 @@ type warnings struct{ c chan error }
 func (w warnings) Write(b []byte) (int, error) {
 	if strings.Contains(string(b), "the disk is broken") {
 		select {
-		case w.c <- fmt.Errorf("%s: %w", b, broken):
+		case w.c <- fmt.Errorf("%s: %w", b, errDisk):
 		default:
 		}
 	}
 	return len(b), nil
 }
 
-var broken = errors.New("the disk is broken")
+var errDisk = errors.New("the disk is broken")

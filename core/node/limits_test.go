@@ -115,7 +115,7 @@ func TestReadsWithoutReading(t *testing.T) {
 	q := create("/big", 0)
 	q.Data = []byte(strings.Repeat("x", 500<<10))
 	p.must(proto.OpCreate, q)
-	const rounds = 400
+	const rounds = 150
 	var b []byte
 	for i := range rounds {
 		if i%10 == 0 {

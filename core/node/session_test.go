@@ -408,3 +408,32 @@ func TestLocked(t *testing.T) {
 		t.Fatal("two nodes on one directory")
 	}
 }
+
+// TestSlowIsNotSilent: a client that takes long to read what it asked for, and
+// whose pings are behind that, keeps its session and its connection.
+func TestSlowIsNotSilent(t *testing.T) {
+	bubble(t, func(c *Config) { c.TickMS = 1000 }, func(t *testing.T, r *rig, dial func() *peer) {
+		p := dial()
+		p.greet(&proto.ConnectRequest{TimeoutMS: 4000})
+		q := create("/big", 0)
+		q.Data = []byte(strings.Repeat("x", 300<<10))
+		p.must(proto.OpCreate, q)
+		var b []byte
+		for range 20 {
+			b = append(b, p.request(proto.OpGetData, get("/big"))...)
+		}
+		done := make(chan error, 1)
+		go func() { _, err := p.c.Write(b); done <- err }()
+		for range 20 {
+			time.Sleep(time.Second)
+			p.reply()
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		p.must(proto.OpGetData, get("/"))
+		if _, ok := r.session(p.session); !ok {
+			t.Fatal("the session is gone")
+		}
+	})
+}

@@ -82,9 +82,12 @@ func (n *Node) sweep(now int64, leading, again bool) {
 			return
 		}
 		if c.TryLock() { // else it is busy, which is not silent
-			if again || c.Stalled() && cl.Blocked() {
-				cl.heard.Store(now) // it is this node that does not listen
+			// Of a client whose requests wait here nothing more is read. It lives if it
+			// is this node that lets them wait, or if it goes on taking its replies.
+			if again || c.Stalled() && (cl.Blocked() || c.Written() != cl.written) {
+				cl.heard.Store(now)
 			}
+			cl.written = c.Written()
 			if cl.fifo.n == 0 && now-cl.heard.Load() > n.cfg.TickMS*1e6 {
 				cl.fifo.shrink()
 			}
