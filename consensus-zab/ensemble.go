@@ -552,7 +552,7 @@ func (e *ensemble) call(o protocol.Output) {
 		e.caller.do(func() {
 			err := errors.New("the connection is closed")
 			if l != nil {
-				err = l.restore(o.Zxid)
+				err = l.restore(o.Zxid, o.Skip)
 			}
 			e.post(func(m *protocol.Member, now protocol.Time) { m.Restored(now, err) })
 		})
@@ -918,7 +918,10 @@ func (e *ensemble) Checkpoint(saved, needed consensus.Zxid) error {
 	if e.closed {
 		return consensus.ErrClosed
 	}
-	e.journal.do(func() error { return checkpoint(e.log, e.cfg, needed) })
+	e.post(func(m *protocol.Member, now protocol.Time) {
+		m.Checkpoint(now, saved)
+		e.journal.do(func() error { return checkpoint(e.log, e.cfg, needed) })
+	})
 	return nil
 }
 

@@ -298,13 +298,16 @@ func (l *link) give(ks []protocol.Packet, bytes int) {
 	}
 }
 
-// restore makes the node read the snapshot that comes on the link. It runs on the node's
-// goroutine.
-func (l *link) restore(zxid consensus.Zxid) error {
+// restore makes the node read the snapshot that comes on the link, unless it is to be
+// passed over. It runs on the node's goroutine.
+func (l *link) restore(zxid consensus.Zxid, skip bool) error {
 	start := time.Now()
 	s := &snapStream{r: l.r, begin: func() { l.c.SetReadDeadline(time.Now().Add(l.e.initTimeout)) }}
 	count := &countReader{r: s}
-	err := l.e.caller.node.Restore(zxid, count)
+	var err error
+	if !skip {
+		err = l.e.caller.node.Restore(zxid, count)
+	}
 	if err == nil {
 		// The node may have stopped reading before the signature.
 		_, err = io.Copy(io.Discard, count)

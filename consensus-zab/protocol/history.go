@@ -6,9 +6,9 @@ import "sort"
 type Run struct{ First, Last Zxid }
 
 // follows says whether next may come right after z in a history: it is the next in the
-// same epoch, or of a later epoch.
+// same epoch, or the first of a later one.
 func follows(z, next Zxid) bool {
-	return next == z+1 || next.Epoch() > z.Epoch()
+	return next == z+1 || next.Epoch() > z.Epoch() && next.Counter() == 1
 }
 
 // A History is what the machines know of the log and of what the node has of it.
@@ -17,7 +17,7 @@ func follows(z, next Zxid) bool {
 //
 // The log holds everything above base. Its last part is in memory too, the window.
 type History struct {
-	base Zxid  // the log holds what follows this, as far as the index says
+	base Zxid  // the newest state on disk: of what the log holds the index says what is above
 	runs []Run // what the log holds above base
 	last Zxid  // the last txn in the log, or base
 
@@ -50,6 +50,20 @@ func (h *History) reset(base Zxid, runs []Run) {
 	}
 	h.durable = h.last
 	h.lo, h.window, h.bytes = h.last, nil, 0
+}
+
+// rebase makes the state at z, which the node has, the one that the log continues.
+func (h *History) rebase(z Zxid) {
+	if z <= h.base || z > h.delivered {
+		return
+	}
+	var runs []Run
+	for _, r := range h.runs {
+		if r.Last > z {
+			runs = append(runs, Run{max(r.First, z+1), r.Last})
+		}
+	}
+	h.base, h.runs = z, runs
 }
 
 // whole says whether no txn is missing between base and last.

@@ -294,6 +294,13 @@ func (l *learner) offer(z Zxid, data []byte, committed bool) string {
 		if !follows(l.previous, z) {
 			return failed("proposal %v comes after %v", z, l.previous)
 		}
+		if z <= h.base {
+			l.previous = z
+			return ""
+		}
+		if l.previous < h.base {
+			return l.stray()
+		}
 		if !h.contains(z) && l.previous < h.last {
 			h.truncate(l.previous)
 			l.m.out(Truncate{l.previous, l.previous == h.base})
@@ -325,6 +332,13 @@ func (l *learner) offer(z Zxid, data []byte, committed bool) string {
 	return ""
 }
 
+// stray is the end of a server whose state is not one that the leader's history goes
+// through: it needs the leader's.
+func (l *learner) stray() string {
+	l.m.void = true
+	return failed("the leader's history does not go through the snapshot at %v: asking for the leader's", l.m.hist.base)
+}
+
 func headerZxid(data []byte) (Zxid, bool) {
 	d := jute.NewDecoder(data)
 	d.Long()
@@ -354,6 +368,9 @@ func (l *learner) newLeader(k *Packet) string {
 		return failed("NEWLEADER says %v, LEADERINFO said epoch %d", z, l.epoch)
 	}
 	l.append()
+	if l.merging && l.previous < l.m.hist.base {
+		return l.stray()
+	}
 	if h := l.m.hist; l.merging && h.last > l.previous {
 		h.truncate(l.previous)
 		l.m.out(Truncate{l.previous, l.previous == h.base})

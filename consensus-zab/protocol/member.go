@@ -395,37 +395,64 @@ func (m *Member) Recovered(now Time, base Zxid) {
 // restore makes the node's state that of a snapshot that comes on the connection.
 func (m *Member) restore(c Conn, z Zxid) {
 	m.busy = true
-	m.out(Restore{Conn: c, Zxid: z})
+	// A snapshot below the one that is on this server's disk can come from a leader that
+	// was just started itself. What this server has is better, and may be needed.
+	skip := !m.void && z < m.hist.base
+	m.out(Restore{Conn: c, Zxid: z, Skip: skip})
 	f := m.learner
 	m.restored = func(err error) {
-		if err != nil {
+		switch {
+		case err != nil && skip:
+			m.ready()
+			m.notRestored(f)
+		case err != nil:
 			m.warn("the leader's snapshot did not come through", "zxid", z, "error", err)
 			// The state is empty: the one before comes back from the disk.
 			m.recover(math.MaxInt64, func() {})
-			if m.learner == f && f != nil {
-				m.look("the leader's snapshot did not come through")
-			}
-			return
+			m.notRestored(f)
+		case skip:
+			m.ready()
+			m.goOn(f, z, true)
+		case z < m.hist.base:
+			// The snapshots above it are not the ensemble's.
+			m.out(Recover{Max: z})
+			m.recovered = func(Zxid) { m.adopt(f, z, false) }
+		default:
+			m.adopt(f, z, !m.void && z < m.hist.last && m.hist.contains(z))
 		}
-		h := m.hist
-		kept := !m.void && z < h.last && h.contains(z)
-		if kept {
-			h.delivered, h.committed = z, z
-		} else {
-			gen := h.gen + 1
-			m.hist = newHistory(z, nil)
-			m.hist.gen = gen
-			m.void = false
-			m.out(ResetLog{z})
-		}
-		m.ready()
-		if m.learner != f || f == nil {
-			return
-		}
-		f.restored(z, kept)
-		if why := f.resume(); why != "" {
-			m.look(why)
-		}
+	}
+}
+
+func (m *Member) notRestored(f *learner) {
+	if m.learner == f && f != nil {
+		m.look("the leader's snapshot did not come through")
+	}
+}
+
+// adopt makes the history fit a state that was restored at z. kept says that the log
+// goes through z and stays.
+func (m *Member) adopt(f *learner, z Zxid, kept bool) {
+	if h := m.hist; kept {
+		h.delivered, h.committed = z, z
+	} else {
+		gen := h.gen + 1
+		m.hist = newHistory(z, nil)
+		m.hist.gen = gen
+		m.void = false
+		m.out(ResetLog{z})
+	}
+	m.ready()
+	m.goOn(f, z, kept)
+}
+
+// goOn lets the learner go on after a snapshot, if it is still the same one.
+func (m *Member) goOn(f *learner, z Zxid, kept bool) {
+	if m.learner != f || f == nil {
+		return
+	}
+	f.restored(z, kept)
+	if why := f.resume(); why != "" {
+		m.look(why)
 	}
 }
 
@@ -507,6 +534,13 @@ func (m *Member) Revalidate(now Time, term uint64, t consensus.Touch) {
 	if m.learner != nil && m.learner.step == serving && term == m.term {
 		m.learner.revalidate(t)
 	}
+}
+
+// Checkpoint says that the node's state at saved is on disk. What the log holds at or below
+// may go from now on.
+func (m *Member) Checkpoint(now Time, saved Zxid) {
+	m.at(now)
+	m.hist.rebase(saved)
 }
 
 // Flush does what the inputs since the last Flush made possible: it is to come when no

@@ -184,10 +184,12 @@ type (
 	Synced struct{ IDs []consensus.SyncID }
 	// Recover goes back to a snapshot at or below Max. Answer: Recovered.
 	Recover struct{ Max Zxid }
-	// Restore reads a snapshot from the connection. Answer: Restored.
+	// Restore reads a snapshot from the connection, or if it is to be skipped leaves the
+	// node alone and passes over it. Answer: Restored.
 	Restore struct {
 		Conn Conn
 		Zxid Zxid
+		Skip bool
 	}
 	// TakeSnapshot pins the state for a learner. Answer: SnapshotTaken.
 	TakeSnapshot struct{ Conn Conn }
