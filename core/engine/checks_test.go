@@ -459,6 +459,34 @@ func TestCloseOfManyEphemerals(t *testing.T) {
 	}
 }
 
+// What was a session's ephemeral and will be somebody else's znode stays.
+func TestCloseLeavesWhatIsOthers(t *testing.T) {
+	r, c := tree(t, Options{})
+	other := r.connect(2)
+	r.held = true
+	c.send(proto.OpDelete, version("/e", -1))
+	other.send(proto.OpCreate, create("/e", 1, open))
+	c.send(proto.OpCreate, create("/f", 1, open))
+	c.send(proto.OpDelete, version("/f", -1))
+	c.send(proto.OpCreate, create("/f", 0, open))
+	c.send(proto.OpMulti, (&proto.MultiRequest{Ops: []proto.MultiOp{
+		{Op: proto.OpCreate, Path: "/g", ACL: open, Flags: 1}, {Op: proto.OpCheck, Path: "/none"},
+	}}).Append(nil))
+	other.send(proto.OpCreate, create("/g", 1, open))
+	x := r.prepare(0, &consensus.Request{Session: 1, Op: int32(proto.OpCloseSession)})
+	var d txn.Txn
+	if err := txn.Decode(x.Data, &d); err != nil || len(d.Paths) != 0 {
+		t.Errorf("txn lists %q, %v", d.Paths, err)
+	}
+	r.release(len(r.pending))
+	for _, path := range []string{"/e", "/f", "/g"} {
+		if _, _, ok := r.e.get(path); !ok {
+			t.Errorf("%s is gone", path)
+		}
+	}
+	r.e.dump(t)
+}
+
 func TestTxnsHaveABound(t *testing.T) {
 	r, c := tree(t, Options{MaxTxnBytes: 1000})
 	before := r.e.dump(t)

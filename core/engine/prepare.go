@@ -23,9 +23,10 @@ type preparer struct {
 	// sessions has all sessions that are open, or will be.
 	sessions map[int64]tracked
 	// queue has what changed by which txn, in order, so that it can be forgotten
-	// once that is applied.
+	// once that is applied. It may name more, which is no matter.
 	queue queue
-	// born has the ephemerals whose creation is not applied yet.
+	// born has the ephemerals whose creation is not applied yet. Some may be gone
+	// again, or never come: whoever asks looks them up.
 	born []birth
 	slab []byte // where the next txns are encoded
 	op   proto.MultiOp
@@ -719,7 +720,7 @@ func (e *Engine) prepareMulti(q *request, from consensus.ServerID, r *consensus.
 	if code := p.checkSession(r.Session, from); code != zkerr.OK {
 		return e.refuse(q, r, code)
 	}
-	queued, born, digest := p.queue.len(), len(p.born), p.digest
+	digest := p.digest
 	p.begin()
 	t := txn.Txn{Header: q.header(r.Cxid, txn.TypeMulti), Subs: make([]txn.Sub, 0, len(m.Ops))}
 	failed := zkerr.OK
@@ -753,8 +754,6 @@ func (e *Engine) prepareMulti(q *request, from consensus.ServerID, r *consensus.
 	tooLong := len(buf)+txn.DigestSize > e.maxTxn()
 	if failed != zkerr.OK || tooLong {
 		p.rollback(digest)
-		p.queue.truncate(queued)
-		p.born = p.born[:born]
 	} else {
 		p.end()
 	}

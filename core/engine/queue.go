@@ -41,10 +41,3 @@ func (q *queue) pop() {
 	q.head = (q.head + 1) & (len(q.ring) - 1)
 	q.n--
 }
-
-// truncate drops all but the first n.
-func (q *queue) truncate(n int) {
-	for ; q.n > n; q.n-- {
-		q.ring[(q.head+q.n-1)&(len(q.ring)-1)] = touched{}
-	}
-}

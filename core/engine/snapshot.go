@@ -197,7 +197,7 @@ func (l *loader) list(key int64, list []jute.ACL) error {
 		return nil
 	}
 	l.lists[key] = l.acls.byKey[l.acls.use(list)]
-	l.lists[key].refs = 0 // znodes count
+	l.lists[key].refs = 0 // only znodes count, and are yet to come
 	return nil
 }
 
@@ -265,7 +265,6 @@ func (l *loader) key(key int64) uint32 {
 		return znode.OpenACL
 	}
 	e.refs++
-	l.acls.dirty[e.key] = e
 	return e.key
 }
 
