@@ -2,6 +2,7 @@ package conn
 
 import (
 	"errors"
+	"sync/atomic"
 	"time"
 )
 
@@ -10,9 +11,9 @@ type output struct {
 	out     *buffer // appended, not yet taken for writing
 	flight  *buffer // being written
 	sent    int     // bytes of flight that are
-	total   int64   // bytes written in all
 	writing bool    // somebody writes: flight, left and what follows are his
 
+	written  atomic.Int64 // bytes in all
 	writeRaw func(fd uintptr) bool
 	left     []byte
 	wait     bool
@@ -45,9 +46,8 @@ func (c *Conn) queued() int {
 	return n
 }
 
-// Written is the number of bytes that the socket has taken in all. The
-// connection is locked.
-func (c *Conn) Written() int64 { return c.total }
+// Written is the number of bytes that the socket has taken in all.
+func (c *Conn) Written() int64 { return c.written.Load() }
 
 // errSlow is why a connection is closed whose client takes nothing.
 var errSlow = errors.New("the client does not read what it is sent")
@@ -100,7 +100,6 @@ func (c *Conn) drain(wait bool) bool {
 		left, err := c.write(b, wait)
 		c.srv.add("response_bytes", int64(len(b)-len(left)))
 		c.mu.Lock()
-		c.total += int64(len(b) - len(left))
 		c.sent = len(c.flight.b) - len(left)
 		if err != nil {
 			if !c.closed {
@@ -149,9 +148,13 @@ const linger = time.Second
 // writePlain writes to what is no socket. There is no way to ask such a thing
 // whether it would wait, so all is left to who may.
 func (c *Conn) writePlain(b []byte, wait bool) ([]byte, error) {
-	if !wait {
-		return b, nil
+	for wait && len(b) > 0 {
+		n, err := c.nc.Write(b[:min(len(b), keepOut)])
+		c.written.Add(int64(n))
+		b = b[n:]
+		if err != nil {
+			return b, err
+		}
 	}
-	n, err := c.nc.Write(b)
-	return b[n:], err
+	return b, nil
 }

@@ -48,6 +48,7 @@ func (c *Conn) openRaw() {
 				return true
 			default:
 				c.left = c.left[n:]
+				c.written.Add(int64(n))
 			}
 		}
 		return true

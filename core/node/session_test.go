@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -416,21 +417,20 @@ func TestSlowIsNotSilent(t *testing.T) {
 		p := dial()
 		p.greet(&proto.ConnectRequest{TimeoutMS: 4000})
 		q := create("/big", 0)
-		q.Data = []byte(strings.Repeat("x", 300<<10))
+		q.Data = []byte(strings.Repeat("x", 900<<10))
 		p.must(proto.OpCreate, q)
-		var b []byte
-		for range 20 {
-			b = append(b, p.request(proto.OpGetData, get("/big"))...)
-		}
-		done := make(chan error, 1)
-		go func() { _, err := p.c.Write(b); done <- err }()
-		for range 20 {
+		b := append(p.request(proto.OpGetData, get("/big")), p.request(proto.OpGetData, get("/big"))...)
+		b = append(b, p.requestXid(proto.XidPing, proto.OpPing, nil)...)
+		p.write(b)
+		p.c.SetReadDeadline(time.Time{})
+		for left := 2*(4+16+4+900<<10+68) + 20; left > 0; {
 			time.Sleep(time.Second)
-			p.reply()
+			n, err := io.CopyN(io.Discard, p.c, int64(min(left, 100<<10)))
+			if left -= int(n); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if err := <-done; err != nil {
-			t.Fatal(err)
-		}
+		p.inflight = nil
 		p.must(proto.OpGetData, get("/"))
 		if _, ok := r.session(p.session); !ok {
 			t.Fatal("the session is gone")
