@@ -141,7 +141,7 @@ func TestEventsAreForThoseWhoMayRead(t *testing.T) {
 		t.Errorf("ann has %b", m)
 	}
 	// Who skips ACLs hears all.
-	r, c = tree(t, Options{SkipACL: true})
+	_, c = tree(t, Options{SkipACL: true})
 	c.read(proto.OpExists, look("/locked", true))
 	c.must(proto.OpSetData, setData("/locked", "", -1))
 	if got := c.told(); got != "NodeDataChanged /locked" {
