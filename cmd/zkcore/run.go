@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/zkcore/zkcore/core/admin"
 	"github.com/zkcore/zkcore/core/config"
@@ -108,7 +109,9 @@ func nodeConfig(c *config.Config) node.Config {
 		MaxClientCnxns: c.MaxClientCnxns, MaxCnxns: c.MaxCnxns, JuteMaxBuffer: c.JuteMaxBuffer, OutstandingLimit: c.OutstandingLimit,
 		Sessionless: c.SessionlessTimeout, HoldMS: hold,
 		SnapCount: int(c.SnapCount), SnapSizeLimitKB: snapSize, PurgeInterval: c.PurgeInterval, SnapRetain: c.SnapRetain,
-		SuperDigest: c.SuperDigest, NoDigestAuth: !c.DigestAuth, SkipACL: c.SkipACL, ExtendedTypes: c.ExtendedTypes, NoDigest: !c.Digest,
+		ClientKeepAlive: c.ClientKeepAlive, ContainerCheck: c.ContainerCheck, ContainerNeverUsed: c.ContainerNeverUsed,
+		ContainersPerCheck: max(int(int64(c.ContainersPerMinute)*int64(c.ContainerCheck)/int64(time.Minute)), 1),
+		SuperDigest:        c.SuperDigest, NoDigestAuth: !c.DigestAuth, SkipACL: c.SkipACL, ExtendedTypes: c.ExtendedTypes, NoDigest: !c.Digest,
 		Consensus: consensus.Config{
 			Servers: c.Members(), ConfigText: c.EnsembleText(), InitLimit: c.InitLimit, SyncLimit: c.SyncLimit,
 			QuorumListenOnAllIPs: c.QuorumListenOnAllIPs, Options: c.Options,

@@ -20,7 +20,7 @@ func (s source) Facts() admin.Facts {
 		Nodes:   i.Znodes, Ephemerals: i.Ephemerals, DataSize: i.DataSize, Sessions: i.Sessions, Digest: i.Digest, DigestZxid: i.Zxid,
 		QuorumSize: i.Status.Quorum, PendingSyncs: i.Status.PendingSyncs, LeaderSince: i.Status.LeaderSince,
 		LastProposal: i.Status.LastProposal, MinProposal: i.Status.MinProposal, MaxProposal: i.Status.MaxProposal,
-		LastResponse: -1, MinResponse: -1, MaxResponse: -1,
+		LastResponse: i.LastReply, MinResponse: i.MinReply, MaxResponse: i.MaxReply,
 		AuthFailed: i.AuthFailed, LastSnapshot: -1,
 	}
 	if !i.SnapshotAt.IsZero() {
@@ -68,8 +68,14 @@ func (s source) Watches() (connections, paths, total int) {
 
 func (s source) Sessions() []admin.Session {
 	var out []admin.Session
+	now := time.Now()
 	for _, i := range s.n.Sessions() {
-		out = append(out, admin.Session{ID: i.ID, TimeoutMS: i.TimeoutMS})
+		a := admin.Session{ID: i.ID, TimeoutMS: i.TimeoutMS}
+		if i.ExpiresIn > 0 {
+			// By the second, as it is shown: those that end together stand together.
+			a.Expires = now.Add(i.ExpiresIn).Truncate(time.Second)
+		}
+		out = append(out, a)
 	}
 	return out
 }

@@ -122,6 +122,12 @@ func (c *Config) readFiles(r *reader) {
 		r.warn("autopurge.snapRetainCount", "raised to 3, the least that is kept")
 		c.SnapRetain = 3
 	}
+	c.ContainerCheck = time.Duration(r.property("znode.container.checkIntervalMs", 60000, 1, 1<<40)) * time.Millisecond
+	c.ContainersPerMinute = int(r.property("znode.container.maxPerMinute", 10000, 1, 1<<30))
+	c.ContainerNeverUsed = time.Duration(r.property("znode.container.maxNeverUsedIntervalMs", 0, 0, 1<<40)) * time.Millisecond
+	if method := r.text("snapshot.compression.method", ""); method != "" && method != "gz" {
+		r.warn("snapshot.compression.method", "%q is not supported: snapshots are written uncompressed", method)
+	}
 	c.PurgeInterval = time.Duration(r.number("autopurge.purgeInterval", 0, 0, 1<<20)) * time.Hour
 	c.FsyncWarning = time.Duration(r.property("fsync.warningthresholdms", 1000, 0, 1<<31)) * time.Millisecond
 }
@@ -184,6 +190,7 @@ func (c *Config) readLimits(r *reader) {
 	c.JuteMaxBuffer = int(r.property("jute.maxbuffer", 1048575, 1024, 1<<30))
 	c.SessionlessTimeout = time.Duration(r.property("nio.sessionlessCnxnTimeout", 10000, 1, 1<<31)) * time.Millisecond
 	c.MemoryLimit = r.property("zkcore.memoryLimitMb", 0, 0, 1<<30) << 20
+	c.ClientKeepAlive = r.flag("clientTcpKeepAlive", false)
 	c.Digest = r.flag("digest.enabled", true)
 	c.ExtendedTypes = r.flag("extendedTypesEnabled", false)
 	c.SkipACL = r.text("skipACL", "no") == "yes"

@@ -11,7 +11,7 @@ var consensusKeys = []string{
 	"connectToLearnerMasterLimit", "leader.nodelay", "follower.nodelay", "leaderConnectDelayDuringRetryMs",
 	"leader.maxConcurrentSnapSyncs", "leader.maxConcurrentDiffSyncs", "leader.maxTimeToWaitForEpoch",
 	"observer.reconnectDelayMs", "observer.election.DelayMs", "observer.syncEnabled",
-	"maxBatchSize", "multiAddress.enabled", "snapCount",
+	"maxBatchSize", "multiAddress.enabled", "snapCount", "datadir.autocreate", "snapshot.compression.method", "zkcore.learner.queueBytes",
 }
 
 // notYet are Apache's keys that a later release reads, with what to say of them
@@ -35,7 +35,6 @@ var notYet = map[string]string{
 	"readonlymode.enabled":                    "read-only mode is not supported yet",
 	"enableEagerACLCheck":                     "",
 	"emulate353TTLNodes":                      "",
-	"snapshot.compression.method":             "snapshots are written uncompressed; compressed ones are read",
 	"request_throttle_max_requests":           "",
 	"request_throttle_stall_time":             "",
 	"request_throttle_drop_stale":             "",
@@ -44,7 +43,6 @@ var notYet = map[string]string{
 	"throttled_op_wait_time":                  "",
 	"largeRequestMaxBytes":                    "",
 	"largeRequestThreshold":                   "",
-	"clientTcpKeepAlive":                      "",
 	"flushDelay":                              "",
 	"maxWriteQueuePollTime":                   "",
 	"serializeLastProcessedZxid.enabled":      "",
@@ -69,9 +67,6 @@ var notYet = map[string]string{
 	"quorum.auth.serverRequireSasl":           "SASL between servers is not supported yet",
 	"multiAddress.reachabilityCheckEnabled":   "",
 	"multiAddress.reachabilityCheckTimeoutMs": "",
-	"znode.container.checkIntervalMs":         "",
-	"znode.container.maxPerMinute":            "",
-	"znode.container.maxNeverUsedIntervalMs":  "",
 }
 
 // meaningless are keys, or their beginnings, of what only a JVM has.

@@ -15,7 +15,8 @@ var fileKeys = []string{
 	"DigestAuthenticationProvider.enabled", "DigestAuthenticationProvider.superDigest", "DigestAuthenticationProvider.digestAlg",
 	"4lw.commands.whitelist", "electionAlg", "peerType", "standaloneEnabled", "quorumListenOnAllIPs", "syncEnabled",
 	"multiAddress.enabled", "metricsProvider.className", "metricsProvider.httpHost", "metricsProvider.httpPort",
-	"metricsProvider.exportJvmInfo", "fsync.warningthresholdms", "zkcore.election.holdMs", "zkcore.memoryLimitMb",
+	"metricsProvider.exportJvmInfo", "fsync.warningthresholdms", "zkcore.election.holdMs", "zkcore.memoryLimitMb", "clientTcpKeepAlive",
+	"znode.container.checkIntervalMs", "znode.container.maxPerMinute", "znode.container.maxNeverUsedIntervalMs",
 }
 
 // EnvPrefix begins the name of every variable that sets a key.

@@ -74,19 +74,10 @@ func (n *Node) Role(r consensus.Role) {
 	}
 }
 
+// logRole is for who looks closely: the member has a line for each of these,
+// with what it knows of the reason.
 func (n *Node) logRole(r consensus.Role) {
-	switch r.State {
-	case consensus.Looking:
-		n.log.Info("looking for a leader", "term", r.Term)
-	case consensus.Leading:
-		if r.Standalone {
-			n.log.Info("standalone", "last", r.Last)
-		} else {
-			n.log.Info("leading", "epoch", r.Epoch, "last", r.Last)
-		}
-	default:
-		n.log.Info(r.State.String(), "leader", r.Leader, "epoch", r.Epoch)
-	}
+	n.log.Debug("role", "state", r.State, "term", r.Term, "leader", r.Leader, "epoch", r.Epoch, "last", r.Last)
 }
 
 // requeue queues what all clients wait for, those first that came first, and
