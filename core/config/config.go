@@ -52,6 +52,9 @@ type Config struct {
 	DigestAuth                           bool
 	SuperDigest                          string
 	FsyncWarning                         time.Duration
+	ContainerCheck, ContainerNeverUsed   time.Duration
+	ContainersPerMinute                  int
+	ClientKeepAlive                      bool
 	FourLetterWords                      []string // "*" for all
 	MetricsEnabled                       bool     // the Prometheus port
 	MetricsHost                          string
