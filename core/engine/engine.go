@@ -92,6 +92,7 @@ func (e *Engine) Open(store storage.Store) error {
 	if err := e.load(); err != nil {
 		return err
 	}
+	e.applier.listed = true
 	e.applier.reset(e.view, e.state.digest)
 	return e.special()
 }

@@ -14,6 +14,8 @@ type overlay struct {
 	digest uint64 // of the tree with the changes
 	hash   bool   // whether a digest is kept at all
 	cells  map[string]*cell
+	list   []string // Apply only: the keys of cells
+	listed bool
 	free   []*cell
 	hasher znode.Hasher
 	undo   []undone // what to put back should the multi that is under way fail
@@ -86,8 +88,15 @@ func (o *overlay) own(path string, n node) *cell {
 	if c.counts = o.hash && znode.InDigest(path); c.counts {
 		c.share = o.hasher.Whole(path, c.head[:], n.data)
 	}
-	o.cells[path] = c
+	o.add(path, c)
 	return c
+}
+
+func (o *overlay) add(path string, c *cell) {
+	o.cells[path] = c
+	if o.listed {
+		o.list = append(o.list, path)
+	}
 }
 
 // fresh makes a cell for a znode that does not exist. The overlay keeps path.
@@ -99,7 +108,7 @@ func (o *overlay) fresh(path string, n node) *cell {
 	} else {
 		o.save(path, nil)
 		c = o.alloc()
-		o.cells[path] = c
+		o.add(path, c)
 	}
 	c.exists = true
 	c.counts = o.hash && znode.InDigest(path)
@@ -205,11 +214,17 @@ func (o *overlay) rollback(digest uint64) {
 func (o *overlay) reset(view storage.View, digest uint64) {
 	o.view, o.digest, o.err = view, digest, nil
 	if len(o.cells) > 4096 {
-		o.cells = map[string]*cell{} // clearing takes as long as the map has ever been large
-	} else {
-		for path, c := range o.cells {
+		o.cells = map[string]*cell{} // it would keep its size
+		o.list = nil
+		return
+	}
+	// Not by ranging over the map, which takes as long as it has ever been large.
+	for _, path := range o.list {
+		if c := o.cells[path]; c != nil {
 			delete(o.cells, path)
 			o.release(c)
 		}
 	}
+	clear(o.list)
+	o.list = o.list[:0]
 }
