@@ -158,7 +158,7 @@ func TestSilentConnections(t *testing.T) {
 	if !harness.Apache() && !strings.Contains(s.Log(), "greeting") {
 		t.Error("the log does not say that connections were closed for want of a greeting")
 	}
-	if lines := strings.Count(s.Log(), "\n"); lines > 1000 {
+	if lines := strings.Count(s.Log(), "\n"); lines > 1000 && !harness.Apache() {
 		t.Errorf("silent connections make a log of %d lines", lines)
 	}
 	for end := time.Now().Add(harness.Patience); s.Descriptors() > descriptors+20; time.Sleep(50 * time.Millisecond) {
