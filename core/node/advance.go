@@ -8,9 +8,10 @@ import (
 // the leader now. It reports whether it queued anything. The node's read lock is
 // held, or the write lock.
 //
-// A write behind a sync waits until the sync is answered, and one behind too many
-// unanswered reads until they are fewer: else a read could show a change that was
-// asked for after it.
+// A write behind a sync waits until the sync is answered: else a read between them
+// could show a change that was asked for after it. Reads that a write is queued
+// behind may have to be answered by Deliver, whether the client takes the replies
+// or not. So it waits while they are too many, or too large, or the client is slow.
 func (cl *client) advance() (queued bool) {
 	n := cl.n
 	if !n.serving || cl.next == cl.fifo.end() {
@@ -23,7 +24,7 @@ func (cl *client) advance() (queued bool) {
 		it := item{kind: e.kind, cl: cl, from: consensus.ServerID(n.cfg.ServerID)}
 		switch e.kind {
 		case kWrite, kCreate:
-			if cl.syncsAhead > 0 || cl.readsAhead > maxAhead {
+			if cl.syncsAhead > 0 || cl.readsAhead > 0 && !cl.mayPass() {
 				return queued
 			}
 			if cl.readsAhead > 0 && !e.barrier {
@@ -50,6 +51,11 @@ func (cl *client) advance() (queued bool) {
 		queued = true
 	}
 	return queued
+}
+
+// mayPass says whether a write may be queued behind the reads that are ahead.
+func (cl *client) mayPass() bool {
+	return cl.readsAhead <= maxAhead && cl.readsAhead*cl.replySize <= maxAheadBytes && cl.c.Queued() <= maxAheadBytes
 }
 
 // push puts e at the end of the fifo.

@@ -79,6 +79,7 @@ func (cl *client) read(out []byte, e *entry, zxid int64) []byte {
 	}
 	h := out[at:]
 	cl.stats.sizes.see(len(h) - 4)
+	cl.replySize += (len(h) - cl.replySize) / 8
 	binary.BigEndian.PutUint32(h, uint32(len(h)-4))
 	binary.BigEndian.PutUint32(h[4:], uint32(e.xid))
 	binary.BigEndian.PutUint64(h[8:], uint64(zxid))

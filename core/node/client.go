@@ -23,6 +23,10 @@ const (
 	// maxAhead bounds what stands unanswered before a write when it is queued: as
 	// much may have to be answered while the write's txn waits to be applied.
 	maxAhead = 32
+	// maxAheadBytes bounds the replies to it, going by those before.
+	maxAheadBytes = 1 << 20
+	// guessedReply is how long they are taken to be at first.
+	guessedReply = 128 << 10
 )
 
 // state is how far a connection has got.
@@ -58,6 +62,7 @@ type client struct {
 	// readsAhead and syncsAhead count what is unanswered before it.
 	next                   uint64
 	readsAhead, syncsAhead int
+	replySize              int    // how long replies are, on average of late
 	scan                   uint64 // Deliver's own: where it looks for the next write
 
 	// heard is when the client was last heard from, told what Touched last told.

@@ -135,7 +135,7 @@ func TestReadsWithoutReading(t *testing.T) {
 	cl.c.Lock()
 	queued := cl.c.Queued()
 	cl.c.Unlock()
-	if queued > 40<<20 {
+	if queued > 16<<20 {
 		t.Errorf("%d bytes wait", queued)
 	}
 	for i := range rounds {

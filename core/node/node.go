@@ -205,7 +205,7 @@ func (n *Node) fail(code int, err error) {
 
 // accept makes the client of a connection.
 func (n *Node) accept(c *conn.Conn) conn.Client {
-	cl := &client{n: n, c: c}
+	cl := &client{n: n, c: c, replySize: guessedReply}
 	cl.auth = []consensus.Identity{{Scheme: "ip", ID: cl.ipString()}}
 	cl.heard.Store(n.clock())
 	n.mu.RLock()

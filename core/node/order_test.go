@@ -40,7 +40,7 @@ func TestReadsBetweenWrites(t *testing.T) {
 			p.write(all)
 			for left := rounds; left > 0; {
 				// Behind too many reads that wait a write is not proposed yet.
-				r.proposed(min(batch, left, maxAhead/2))
+				r.proposed(min(batch, left, 4))
 				n, _, _, _ := r.m.counts()
 				n = min(batch, n)
 				r.m.deliver(n)

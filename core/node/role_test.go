@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/zkcore/zkcore/core/proto"
@@ -189,6 +190,7 @@ func TestHoldEnds(t *testing.T) {
 		late.sendConnect(&proto.ConnectRequest{TimeoutMS: 4000})
 		late.ended()
 		r.m.epoch()
+		synctest.Wait()
 		back := dial()
 		if a := back.greet(&proto.ConnectRequest{TimeoutMS: 40000, SessionID: long.session, Passwd: long.passwd}); a.SessionID != long.session {
 			t.Fatalf("%+v", a)

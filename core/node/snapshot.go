@@ -164,7 +164,10 @@ func (n *Node) purge() {
 		return
 	}
 	files, err := txnlog.ListSnapshots(n.cfg.FS, s.dirs.Snap)
-	if err != nil || len(files) == 0 {
+	if err != nil {
+		n.log.Warn("snapshots can't be listed: the log keeps its old files", "err", err)
+	}
+	if len(files) == 0 {
 		return
 	}
 	s.needed = needed
