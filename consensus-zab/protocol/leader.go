@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 
@@ -61,6 +62,7 @@ type leader struct {
 	born       []birth
 	leadsSince Time
 	sizes      Sizes
+	resign     string // why it must not go on
 }
 
 // Sizes are those of a leader's proposals.
@@ -117,7 +119,7 @@ type peer struct {
 
 func newLeader(m *Member) *leader {
 	l := &leader{m: m, byID: map[ServerID]*peer{}, met: map[ServerID]bool{}, agreed: map[ServerID]bool{}, elsewhere: map[ServerID]bool{},
-		epoch: m.accepted + 1, since: m.now, sizes: Sizes{-1, -1, -1}}
+		epoch: max(m.accepted, m.seen) + 1, since: m.now, sizes: Sizes{-1, -1, -1}}
 	l.enter(discovering)
 	m.out(Listen{})
 	l.meet(m.cfg.ID)
@@ -313,9 +315,17 @@ func (l *leader) hello(p *peer, k *Packet) {
 	p.known, p.id, p.observer = true, id, k.Type == quorum.TypeObserverInfo
 	p.voter = !p.observer && l.m.cfg.Quorum.Voter(id)
 	l.byID[id] = p
+	accepted := Zxid(k.Zxid).Epoch()
+	l.m.seen = max(l.m.seen, accepted)
+	if p.voter && accepted > l.epoch && l.stage > discovering {
+		// It can't follow any leader of an epoch that is older than the one it accepted: a
+		// new epoch must be found, with it.
+		l.resign = fmt.Sprintf("server %d has accepted epoch %d, which is newer than this leader's epoch %d", id, accepted, l.epoch)
+		return
+	}
 	if l.stage == discovering {
 		// All count for the number of the epoch, but only voters for the quorum.
-		l.epoch = max(l.epoch, Zxid(k.Zxid).Epoch()+1)
+		l.epoch = max(l.epoch, accepted+1)
 		if p.voter {
 			l.meet(id)
 		}

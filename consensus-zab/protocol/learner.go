@@ -168,7 +168,12 @@ func (l *learner) leaderInfo(k *Packet) string {
 	case l.epoch == l.m.accepted:
 		// It was accepted before: once more would count twice.
 		l.told = -1
-		l.ackEpoch()
+		if l.m.acceptedDurable {
+			l.ackEpoch()
+			break
+		}
+		l.step = savingTold
+		l.saving = l.m.saveAccepted(l.epoch)
 	default:
 		l.told = l.m.current
 		l.step = savingTold

@@ -31,6 +31,11 @@ type Member struct {
 	learner  *learner
 
 	accepted, current int64 // epochs on disk, or on their way there
+	acceptedID        uint64
+	acceptedDurable   bool  // accepted is on disk
+	seen              int64 // the highest epoch that any server has accepted, as far as it said so
+	failures          int   // to find or to be a leader, since the last time that it succeeded
+	lookAt            Time  // when to look again
 	void              bool
 
 	term uint64
@@ -49,7 +54,7 @@ type Member struct {
 
 // New makes a member. Its Begin is the first input.
 func New(cfg *Config, s Start) *Member {
-	m := &Member{cfg: cfg, accepted: s.Accepted, current: s.Current, void: s.Void,
+	m := &Member{cfg: cfg, accepted: s.Accepted, acceptedDurable: true, current: s.Current, void: s.Void,
 		hist: newHistory(s.Base, s.Runs), scanned: map[uint64]func([]Run, Zxid, bool){}}
 	m.election = newElection(cfg, m.out)
 	return m
@@ -75,12 +80,15 @@ func (m *Member) setRole(r consensus.Role) {
 	m.term++
 	r.Term = m.term
 	m.role = r
+	if r.State != consensus.Looking {
+		m.failures = 0
+	}
 	m.out(SetRole{r})
 }
 
 func (m *Member) saveAccepted(epoch int64) uint64 {
 	m.ids++
-	m.accepted = epoch
+	m.accepted, m.acceptedID, m.acceptedDurable = epoch, m.ids, false
 	m.out(SaveAccepted{ID: m.ids, Epoch: epoch})
 	return m.ids
 }
@@ -141,11 +149,20 @@ func (m *Member) look(why string) {
 		m.setRole(consensus.Role{Epoch: m.role.Epoch})
 	}
 	m.count("looking_count", 1)
-	if m.busy {
-		m.waiting = true
-		return
+	// The first tries come at once: they are what a failover waits for.
+	m.lookAt = m.now
+	if m.failures++; m.failures > 5 {
+		m.lookAt += min(Time(m.failures)*10*Millisecond, 500*Millisecond)
 	}
-	m.elect()
+	m.waiting = true
+	m.tryElect()
+}
+
+// tryElect begins an election unless it is not yet time.
+func (m *Member) tryElect() {
+	if m.waiting && !m.busy && m.now >= m.lookAt {
+		m.elect()
+	}
 }
 
 func (m *Member) elect() {
@@ -158,9 +175,7 @@ func (m *Member) elect() {
 // ready ends being busy.
 func (m *Member) ready() {
 	m.busy = false
-	if m.waiting {
-		m.elect()
-	}
+	m.tryElect()
 }
 
 // elected goes on when the election is over.
@@ -189,10 +204,10 @@ func (m *Member) Tick(now Time) {
 		if why := m.learner.tick(); why != "" {
 			m.look(why)
 		}
-	case !m.waiting:
-		if m.election.Tick(now) {
-			m.elected()
-		}
+	case m.waiting:
+		m.tryElect()
+	case m.election.Tick(now):
+		m.elected()
 	}
 	m.flush()
 }
@@ -204,8 +219,10 @@ func (m *Member) Next() Time {
 		return m.leader.next()
 	case m.learner != nil:
 		return m.learner.next()
-	case m.waiting:
+	case m.waiting && m.busy:
 		return m.now + m.cfg.Tick/2
+	case m.waiting:
+		return max(m.lookAt, m.now)
 	}
 	return m.election.Next()
 }
@@ -290,7 +307,10 @@ func (m *Member) Packets(now Time, c Conn, ks []Packet) {
 			if p == nil {
 				return
 			}
-			l.packet(p, &ks[i])
+			if l.packet(p, &ks[i]); l.resign != "" {
+				m.look(l.resign)
+				return
+			}
 		}
 		return
 	}
@@ -339,6 +359,9 @@ func (m *Member) Logged(now Time, gen uint64, z Zxid) {
 // Saved says that an epoch file, and all that was given to the log before, is on disk.
 func (m *Member) Saved(now Time, id uint64) {
 	m.at(now)
+	if id == m.acceptedID {
+		m.acceptedDurable = true
+	}
 	if m.leader != nil {
 		m.leader.saved(id)
 	}

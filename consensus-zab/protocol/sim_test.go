@@ -33,6 +33,8 @@ type world struct {
 	cut    map[[2]ServerID]bool // nothing passes from the first to the second
 	faults bool
 	conns  Conn
+	// One message in calm is late by up to spike ms; one sync in slow takes long.
+	calm, spike, slow int
 
 	// What any node has been given, in order: it may only grow.
 	global  []entry
@@ -135,6 +137,7 @@ type pipe struct {
 func newWorld(t *testing.T, seed uint64, voters, observers int) *world {
 	w := &world{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 7)), now: 1000 * Millisecond,
 		cut: map[[2]ServerID]bool{}, place: map[Zxid]int{}, leaders: map[int64]ServerID{}, trace: new(strings.Builder)}
+	w.calm, w.spike, w.slow = 20+w.rng.IntN(2000), []int{20, 500, 3000}[w.rng.IntN(3)], []int{2, 20, 1000}[w.rng.IntN(3)]
 	props := map[string]string{}
 	for i := 1; i <= voters+observers; i++ {
 		role := "participant"
@@ -211,10 +214,18 @@ func (w *world) run(d Time) {
 
 func (w *world) latency() Time {
 	d := Time(w.rng.IntN(2000)) * 1000
-	if w.faults && w.rng.IntN(200) == 0 {
-		d += Time(w.rng.IntN(500)) * Millisecond
+	if w.faults && w.rng.IntN(w.calm) == 0 {
+		d += Time(w.rng.IntN(w.spike)) * Millisecond
 	}
 	return d + 1000
+}
+
+// diskTime is how long a sync takes.
+func (w *world) diskTime() Time {
+	if w.faults && w.rng.IntN(w.slow) == 0 {
+		return Time(w.rng.IntN(800)) * Millisecond
+	}
+	return w.latency()
 }
 
 // start boots a server from its disk.
@@ -433,7 +444,7 @@ func (s *server) do(o Output) {
 	case Recover:
 		s.recover(o.Max)
 		z := s.state.zxid
-		w.at(w.now+5*w.latency(), s, func() { s.m.Recovered(w.now, z) })
+		w.at(w.now+min(5*w.latency(), 1000*Millisecond), s, func() { s.m.Recovered(w.now, z) })
 	case Restore:
 		s.restore(o)
 	case TakeSnapshot:
@@ -614,7 +625,7 @@ func (s *server) journal() {
 	s.jobs = s.jobs[2:]
 	begin()
 	w := s.w
-	w.at(w.now+w.latency(), s, func() {
+	w.at(w.now+w.diskTime(), s, func() {
 		s.log = append(s.log, s.pending...)
 		s.pending = nil
 		done()
@@ -787,7 +798,7 @@ func (s *server) recover(limit Zxid) {
 func (s *server) restore(o Restore) {
 	w := s.w
 	p := s.conns[o.Conn]
-	w.at(w.now+10*w.latency(), s, func() {
+	w.at(w.now+min(10*w.latency(), 1000*Millisecond), s, func() {
 		if !o.Skip {
 			s.state = simState{}
 		}
@@ -939,7 +950,12 @@ func simulate(t *testing.T, seed uint64) *world {
 	}
 	w.run(15000 * Millisecond)
 	before := w.acked
-	w.run(2000 * Millisecond)
+	for _, s := range w.all {
+		if s.role.State == consensus.Leading {
+			s.propose(1)
+		}
+	}
+	w.run(1000 * Millisecond)
 	if w.failed {
 		return w
 	}
