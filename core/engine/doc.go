@@ -10,7 +10,7 @@
 // zxid of its own, for zxids have no holes.
 //
 // The state is in a store: the znodes as records (package znode has their
-// layout), and four tables:
+// layout), and a few tables:
 //
 //	sessions    session (8 bytes) → timeout in ms (4 bytes)
 //	acls        key (4 bytes) → number of znodes that have it (8 bytes), the list

@@ -1,9 +1,9 @@
 // Package inv holds the assertions that stay on in production.
 //
-// An invariant has a number, I01 to I31, under which it is described in
-// docs/architecture.md. One that does not hold means that this process no
-// longer knows what its state is worth: it panics with a line that names the
-// invariant, nobody recovers, and the quorum makes good for the stopped node.
+// An invariant has a number, I01 to I31, by which tests and comments name it.
+// One that does not hold means that this process no longer knows what its state
+// is worth: it panics with a line that names the invariant, nobody recovers, and
+// the quorum makes good for the stopped node.
 // Bad input and failing disks are no invariants: those have errors.
 package inv
 
