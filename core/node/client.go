@@ -111,6 +111,13 @@ func (cl *client) Frames(b []byte) (int, error) {
 		return 0, conn.ErrQuiet
 	}
 	cl.c.Lock()
+	if cl.c.Gone() {
+		// The session may be another connection's by now: what this one has left must
+		// not come behind what that one asks for.
+		cl.c.Unlock()
+		n.mu.RUnlock()
+		return len(b), nil
+	}
 	var taken int
 	var err error
 	if cl.state == sGreeting {

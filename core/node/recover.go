@@ -15,6 +15,8 @@ import (
 // Recover loads the newest snapshot at or below max that can be read. Whether the
 // log goes on from there is for the member to see.
 func (n *Node) Recover(max consensus.Zxid) (consensus.Zxid, error) {
+	n.snaps.mu.Lock() // no snapshot of a state that is half there
+	defer n.snaps.mu.Unlock()
 	n.unload()
 	zxid, fresh, err := n.recover(max)
 	if err != nil {
@@ -146,6 +148,8 @@ func (n *Node) loaded() {
 // Restore replaces the state by a leader's. When it returns nil the state is on
 // disk as a snapshot.
 func (n *Node) Restore(zxid consensus.Zxid, r io.Reader) error {
+	n.snaps.mu.Lock() // no snapshot of a state that is half there
+	defer n.snaps.mu.Unlock()
 	n.unload()
 	n.engine.Close()
 	if err := n.fill(txnlog.NewSnapshotReader(r, txnlog.StreamForm), zxid); err != nil {
@@ -156,8 +160,6 @@ func (n *Node) Restore(zxid consensus.Zxid, r io.Reader) error {
 		return err
 	}
 	n.loaded()
-	n.snaps.mu.Lock()
-	defer n.snaps.mu.Unlock()
 	view, _ := n.pin()
 	defer view.Release()
 	if _, err := n.write(view, zxid); err != nil {

@@ -80,6 +80,12 @@ func (n *Node) pin() (storage.View, consensus.Zxid) {
 	return n.store.View(), consensus.Zxid(n.engine.LastZxid())
 }
 
+func (n *Node) hasState() bool {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return !n.loading
+}
+
 // save writes a snapshot of the present state, beside whatever else happens, and
 // tells the member.
 func (n *Node) save() {
@@ -184,6 +190,9 @@ type pinned struct {
 
 // Snapshot pins the state for a learner.
 func (n *Node) Snapshot() (consensus.Snapshot, error) {
+	if !n.hasState() {
+		return nil, errors.New("the state is being replaced")
+	}
 	view, zxid := n.pin()
 	return &pinned{view, zxid}, nil
 }
