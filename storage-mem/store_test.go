@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -295,5 +296,54 @@ func TestWalkPastLaterChildren(t *testing.T) {
 	}
 	if fmt.Sprint(got) != "[/ /a /z]" {
 		t.Fatalf("%d paths: %.100q", len(got), got)
+	}
+}
+
+// Between two portions the record at which the first one ended may be freed, and
+// its block used for another.
+func TestPlaceOutlivesItsRecord(t *testing.T) {
+	s := open(t)
+	defer s.Close()
+	b := &storage.Batch{}
+	commit := func() {
+		t.Helper()
+		zxid := b.Zxid + 1
+		b.Zxid = zxid
+		if err := s.Commit(b); err != nil {
+			t.Fatal(err)
+		}
+		b.Reset()
+		b.Zxid = zxid
+	}
+	const n = 3000
+	b.Put("/", nil, nil)
+	b.Put("/z", nil, nil)
+	for i := range n {
+		b.Put(fmt.Sprintf("/m%05d", i), nil, nil)
+	}
+	commit()
+	all := s.View()
+	for i := 1; i < n; i++ {
+		b.Delete(fmt.Sprintf("/m%05d", i))
+	}
+	commit()
+	few := s.View()
+	defer few.Release()
+	var names []string
+	if err := few.Children("/", func(name string) bool {
+		names = append(names, strings.Clone(name))
+		if len(names) == 1 {
+			all.Release()
+			for i := range 2 * n {
+				b.Put(fmt.Sprintf("/a%05d", i), nil, nil)
+			}
+			commit()
+		}
+		return len(names) < 5
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(names) != "[m00000 z]" {
+		t.Errorf("the children are %q", names)
 	}
 }

@@ -33,7 +33,8 @@ type Store interface {
 	// View returns a consistent view of the last committed batch. It stays what
 	// it is while later batches are committed, until it is released. Taking a
 	// view is cheap: a node takes one after every batch, and others for as long
-	// as writing a snapshot lasts.
+	// as writing a snapshot lasts. It releases the one before it commits the next
+	// batch, so that a store which has no other view to keep may write in place.
 	View() View
 
 	// Commit applies the batch whole, or, with an error, not at all. When it
@@ -75,7 +76,8 @@ type View interface {
 	Applied() int64
 
 	// Get returns the record of path; ok is false if there is none. An error
-	// means that the store can't be read: the node stops.
+	// means that the store can't be read: the node stops. The path is the caller's
+	// and valid during the call: a store that keeps it, in a cache say, copies it.
 	Get(path string) (rec Record, ok bool, err error)
 
 	// Children calls fn with the name (the last segment) of each child of path,

@@ -43,6 +43,7 @@ var cases = []testCase{
 	{"AppliedFollowsCommit", testApplied},
 	{"ViewStaysWhatItIs", testViewStable},
 	{"ViewKeepsWhatWasDeleted", testViewDelete},
+	{"ViewSkipsWhatCameLater", testLater},
 	{"SlicesStayValidUntilRelease", testSlices},
 	{"ViewsAreIndependent", testViews},
 	{"ViewStaysOverReset", testReset},
@@ -688,6 +689,98 @@ func testViewDelete(t *testing.T, f Factory) {
 	r.check()
 }
 
+// Around the few names that a view shows, thousands come and go, before the
+// view is read and while it is.
+func testLater(t *testing.T, f Factory) {
+	r := newRig(t, f)
+	r.commit(func(b *storage.Batch) {
+		b.Put("/", head(0), nil)
+		for i := range 200 {
+			b.Put(fmt.Sprintf("/m%03d", i), head(i), data(i))
+			b.TablePut("t", fmt.Sprintf("m%03d", i), data(i))
+		}
+	})
+	old := r.view()
+	later := func(n int) string { // in front of, behind and between the names
+		return []string{"a", "z", fmt.Sprintf("m%03d-", n%200)}[n%3] + fmt.Sprint(n)
+	}
+	const many = 9000
+	r.commit(func(b *storage.Batch) {
+		for n := range many {
+			b.Put("/"+later(n), nil, nil)
+			b.TablePut("t", later(n), nil)
+		}
+	})
+	old.m.check(t, old.View)
+	full := r.view()
+	r.commit(func(b *storage.Batch) {
+		for n := range many {
+			if n%10 > 0 {
+				b.Delete("/" + later(n))
+				b.TableDelete("t", later(n))
+			}
+		}
+	})
+	old.m.check(t, old.View)
+	r.check()
+
+	step := 0
+	disturb := func() { // what one step puts the next one deletes
+		r.commit(func(b *storage.Batch) {
+			for n := many + step/2*50; n < many+step/2*50+50; n++ {
+				if step%2 == 0 {
+					b.Put("/"+later(n), nil, nil)
+					b.TablePut("t", later(n), nil)
+				} else {
+					b.Delete("/" + later(n))
+					b.TableDelete("t", later(n))
+				}
+			}
+		})
+		if step++; step == 150 {
+			full.release()
+		}
+	}
+	for _, v := range []*heldView{old, r.view()} {
+		var names, keys []string
+		walked := 0
+		if err := v.Children("/", func(name string) bool {
+			names = append(names, strings.Clone(name))
+			if len(names)%7 == 0 {
+				disturb()
+			}
+			return true
+		}); err != nil || !slices.Equal(names, v.m.children()["/"]) {
+			t.Errorf("Children gave %d names, %v; want %d", len(names), err, len(v.m.records)-1)
+		}
+		if err := v.TableScan("t", "m", func(key string, _ []byte) bool {
+			keys = append(keys, strings.Clone(key))
+			if len(keys)%7 == 0 {
+				disturb()
+			}
+			return true
+		}); err != nil {
+			t.Errorf("TableScan: %v", err)
+		}
+		names = slices.DeleteFunc(names, func(name string) bool { return name[0] != 'm' })
+		if !slices.Equal(keys, names) {
+			t.Errorf("TableScan gave %d entries, want %d", len(keys), len(names))
+		}
+		seen := map[string]bool{}
+		if err := v.Walk(func(path string, _ storage.Record) bool {
+			seen[strings.Clone(path)] = true
+			if walked++; walked%7 == 0 {
+				disturb()
+			}
+			return true
+		}); err != nil || walked != len(v.m.records) || len(seen) != walked {
+			t.Errorf("Walk gave %d records, %d paths, %v; want %d", walked, len(seen), err, len(v.m.records))
+		}
+		v.m.check(t, v.View)
+	}
+	r.check()
+}
+
 // What a view hands out is read again after the store has had every reason to
 // write over it.
 func testSlices(t *testing.T, f Factory) {
@@ -1033,7 +1126,7 @@ func sameAll(h *heldView) error {
 	err := h.Walk(func(path string, rec storage.Record) bool {
 		n++
 		if err := sameRecord(rec, h.m.records[path]); err != nil {
-			bad = fmt.Errorf("Walk at %q: %w", path, err)
+			bad = fmt.Errorf("at %q of Walk: %w", path, err)
 		}
 		return bad == nil
 	})
@@ -1041,15 +1134,15 @@ func sameAll(h *heldView) error {
 		return errors.Join(err, bad)
 	}
 	if n != len(h.m.records) {
-		return fmt.Errorf("Walk gave %d records, want %d", n, len(h.m.records))
+		return fmt.Errorf("%d records walked, want %d", n, len(h.m.records))
 	}
 	for path, want := range h.m.records {
 		rec, ok, err := h.Get(path)
 		if !ok || err != nil {
-			return fmt.Errorf("Get(%q): %v, %w", path, ok, err)
+			return fmt.Errorf("no record at %q: %v, %w", path, ok, err)
 		}
 		if err := sameRecord(rec, want); err != nil {
-			return fmt.Errorf("Get(%q): %w", path, err)
+			return fmt.Errorf("at %q: %w", path, err)
 		}
 	}
 	return nil
