@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strconv"
@@ -49,20 +50,24 @@ type leader struct {
 	elsewhere map[ServerID]bool
 	saving    uint64 // the epoch file that is being written
 
-	proposed   Zxid // the last zxid that was given out
-	followers  []Conn
-	observers  []Conn
-	syncs      []pendingSync
-	answers    []pendingAnswer
-	round      int64 // of pings
-	confirmed  int64 // the last round that a quorum answered
-	wanted     bool  // a sync waits for the round after this one
-	nextPing   Time
-	half       bool // the next ping is in the middle of a tick
-	born       []birth
-	leadsSince Time
-	sizes      Sizes
-	resign     string // why it must not go on
+	proposed  Zxid // the last zxid that was given out
+	followers []Conn
+	observers []Conn
+	syncs     []pendingSync
+	answers   []pendingAnswer
+	round     int64 // of pings
+	confirmed int64 // the last round that a quorum answered
+	wanted    bool  // a sync waits for the round after this one
+	nextPing  Time
+	half      bool // the next ping is in the middle of a tick
+	born      []birth
+	// owed are the requests of learners that the node was given and has proposed no txn
+	// for, oldest first; given and settled count them since the beginning.
+	owed           []owed
+	given, settled int64
+	leadsSince     Time
+	sizes          Sizes
+	resign         string // why it must not go on
 }
 
 // Sizes are those of a leader's proposals.
@@ -72,6 +77,12 @@ type Sizes struct{ Last, Min, Max int64 }
 type birth struct {
 	zxid Zxid
 	at   Time
+}
+
+// An owed request is known by what its txn will say of it.
+type owed struct {
+	session int64
+	cxid    int32
 }
 
 // A pendingSync waits until zxid is committed and the round of pings confirmed.
@@ -103,9 +114,13 @@ type peer struct {
 	at       Zxid // the last txn in its log
 	looking  bool // a Scan or a Snapshot for it is under way
 	scan     uint64
-	offered  bool // NEWLEADER is out, and all proposals after it
-	accepted bool // NEWLEADER's ack is here
-	active   bool // UPTODATE is out
+	offered  bool  // NEWLEADER is out, and all proposals after it
+	accepted bool  // NEWLEADER's ack is here
+	joined   Time  // since when
+	fence    int64 // so many requests had been given to the node when it said hello
+	passed   bool  // all of these are proposed
+	after    Zxid  // an observer: what was proposed then
+	active   bool  // UPTODATE is out
 	how      string
 
 	heard   Time // its last packet, or the last that could be sent of a long stream
@@ -313,6 +328,7 @@ func (l *leader) hello(p *peer, k *Packet) {
 		l.drop(old, "it connected anew")
 	}
 	p.known, p.id, p.observer = true, id, k.Type == quorum.TypeObserverInfo
+	p.fence = l.given // of an earlier connection of its, nothing will be given any more
 	p.voter = !p.observer && l.m.cfg.Quorum.Voter(id)
 	l.byID[id] = p
 	accepted := Zxid(k.Zxid).Epoch()
@@ -569,7 +585,7 @@ func (l *leader) ack(p *peer, z Zxid) {
 
 // accepted goes on when a learner has all of the history and the epoch on disk.
 func (l *leader) accepted(p *peer) {
-	p.accepted = true
+	p.accepted, p.joined = true, l.m.now
 	if p.owes != 0 {
 		p.owesFor = l.m.now
 	}
@@ -585,8 +601,19 @@ func (l *leader) accepted(p *peer) {
 	}
 }
 
-// activate lets a learner serve.
+// activate lets a learner serve, when all that it forwarded on an earlier connection, to
+// this same leader, is on its way to it: what it has not heard of by then never was
+// proposed, and it sends that again. An observer hears of what is committed only.
 func (l *leader) activate(p *peer) {
+	if !p.passed {
+		if l.settled < p.fence && l.m.now-p.joined < l.m.cfg.Tick {
+			return
+		}
+		p.passed, p.after = true, l.proposed
+	}
+	if p.observer && p.after.Counter() != 0 && l.m.hist.committed < p.after {
+		return
+	}
 	p.active = true
 	l.send(p, Packet{Type: quorum.TypeUpToDate, Zxid: -1})
 	l.m.report("learner joined", "server", p.id, "address", p.addr, "observer", p.observer,
@@ -612,8 +639,24 @@ func (l *leader) propose(txns []Txn) {
 			p.owes, p.owesFor = l.proposed, l.m.now
 		}
 	}
+	l.settle(txns)
 	l.born = append(l.born, birth{l.proposed, l.m.now})
 	l.m.count("proposal_count", int64(len(txns)))
+}
+
+// settle takes off the list what the node has made txns of. It does so in the order in
+// which it was given them.
+func (l *leader) settle(txns []Txn) {
+	n := 0
+	for i := 0; i < len(txns) && n < len(l.owed); i++ {
+		if d := txns[i].Data; len(d) >= 12 && (owed{int64(binary.BigEndian.Uint64(d)), int32(binary.BigEndian.Uint32(d[8:]))}) == l.owed[n] {
+			n++
+		}
+	}
+	l.settled += int64(n)
+	if l.owed = l.owed[n:]; len(l.owed) == 0 {
+		l.owed = nil
+	}
 }
 
 // flush does what the inputs since the last one made possible.
@@ -653,6 +696,11 @@ func (l *leader) flush() {
 		l.ping(true)
 	}
 	l.answer()
+	for _, p := range l.peers {
+		if p.accepted && !p.active {
+			l.activate(p)
+		}
+	}
 }
 
 // commit commits everything up to z.
@@ -784,6 +832,8 @@ func (l *leader) request(p *peer, k *Packet) {
 	for _, a := range k.AuthInfo {
 		req.Auth = append(req.Auth, consensus.Identity{Scheme: a.Scheme, ID: a.ID})
 	}
+	l.owed = append(l.owed, owed{req.Session, req.Cxid})
+	l.given++
 	l.m.out(Receive{From: p.id, Requests: []consensus.Request{req}})
 }
 

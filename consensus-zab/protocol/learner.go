@@ -51,6 +51,11 @@ type learner struct {
 	merging  bool // after a SNAP below what the log holds: see offer
 	previous Zxid // while merging, the last txn that the leader's history goes through
 
+	// The node hears of its role when it has all that was proposed before UPTODATE, up to
+	// until: there may be what it forwarded to this leader on an earlier connection.
+	until  Zxid
+	joined bool
+
 	batch  []Txn  // to be appended with the next flush
 	commit Zxid   // to be delivered with it
 	acks   []Zxid // proposals to be acked once they are on disk
@@ -400,14 +405,24 @@ func (l *learner) upToDate() {
 	h.committed = max(l.commit, h.delivered)
 	h.deliver(h.committed, l.m.out)
 	l.m.election.Established(l.epoch)
+	l.send(Packet{Type: quorum.TypeAck, Zxid: int64(consensus.MakeZxid(l.epoch, 0))})
+	l.until = l.top()
+	l.join()
+}
+
+// join tells the node that it follows.
+func (l *learner) join() {
+	if l.joined || l.m.hist.committed < l.until {
+		return
+	}
+	l.joined = true
 	state := consensus.Following
 	if l.m.cfg.Observer {
 		state = consensus.Observing
 	}
 	l.m.setRole(consensus.Role{State: state, Leader: l.leader, Epoch: l.epoch})
-	l.m.report(state.String(), "leader", l.leader, "epoch", l.epoch, "zxid", h.committed,
+	l.m.report(state.String(), "leader", l.leader, "epoch", l.epoch, "zxid", l.m.hist.committed,
 		"how", l.how, "ms", int64((l.m.now-l.since)/Millisecond))
-	l.send(Packet{Type: quorum.TypeAck, Zxid: int64(consensus.MakeZxid(l.epoch, 0))})
 }
 
 // serve takes in a packet of the broadcast.
@@ -468,6 +483,7 @@ func (l *learner) deliver() {
 		l.m.count("learner_commit_received_count", int64(h.index(l.commit)-h.index(h.committed)))
 		h.committed = l.commit
 		h.deliver(h.committed, l.m.out)
+		l.join()
 	}
 	n := 0
 	for ; n < len(l.answers) && l.answers[n].zxid <= h.committed; n++ {

@@ -40,6 +40,10 @@ type world struct {
 	global  []entry
 	place   map[Zxid]int
 	leaders map[int64]ServerID
+	// Requests by the id in their txn: what became of each.
+	asked   map[uint64]*ask
+	lastAsk uint64
+
 	acked   int
 	syncs   int
 	snaps   int
@@ -53,6 +57,13 @@ type world struct {
 type entry struct {
 	zxid Zxid
 	sum  uint64
+}
+
+// An ask is a request of a server's client: forwarded, or proposed if the server leads.
+type ask struct {
+	by    *server
+	gone  bool // its server was told a role since, without it: it must never come
+	place int  // of its txn among what was delivered, the first has 1; 0 if it was not
 }
 
 type simEvent struct {
@@ -102,6 +113,8 @@ type server struct {
 	state    simState
 	role     consensus.Role
 	next     Zxid
+	asks     []uint64                 // of this server, in its present term
+	received []uint64                 // what the node was given and has not proposed yet
 	syncs    map[consensus.SyncID]int // how many entries the answer must see
 	nextSync consensus.SyncID
 
@@ -136,7 +149,7 @@ type pipe struct {
 
 func newWorld(t *testing.T, seed uint64, voters, observers int) *world {
 	w := &world{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 7)), now: 1000 * Millisecond,
-		cut: map[[2]ServerID]bool{}, place: map[Zxid]int{}, leaders: map[int64]ServerID{}, trace: new(strings.Builder)}
+		cut: map[[2]ServerID]bool{}, place: map[Zxid]int{}, asked: map[uint64]*ask{}, leaders: map[int64]ServerID{}, trace: new(strings.Builder)}
 	w.calm, w.spike, w.slow = 20+w.rng.IntN(2000), []int{20, 500, 3000}[w.rng.IntN(3)], []int{2, 20, 1000}[w.rng.IntN(3)]
 	props := map[string]string{}
 	for i := 1; i <= voters+observers; i++ {
@@ -234,6 +247,7 @@ func (s *server) start() {
 	s.jobs, s.pending, s.syncing = nil, nil, false
 	s.conns, s.listening = map[Conn]*pipe{}, false
 	s.role, s.syncs = consensus.Role{}, map[consensus.SyncID]int{}
+	s.asks, s.received = nil, nil // its clients will not ask again
 	s.recover(1 << 62)
 	runs, _, ok := s.scan(s.state.zxid)
 	if !ok {
@@ -426,6 +440,16 @@ func (s *server) do(o Output) {
 	case SetRole:
 		s.setRole(o.Role)
 	case Receive:
+		// The node takes its time.
+		for _, r := range o.Requests {
+			s.received = append(s.received, uint64(r.Session))
+		}
+		term := s.role.Term
+		w.at(w.now+w.latency(), s, func() {
+			if s.role.Term == term && s.role.State == consensus.Leading {
+				s.propose(0)
+			}
+		})
 	case Touch:
 	case AskRevalidate:
 	case Revalidated:
@@ -724,7 +748,14 @@ func (s *server) deliver(txns []Txn) {
 			if copies <= len(s.cfg.Quorum.Voters())/2 {
 				w.fail("server %d: %v is delivered with %d copies on disk", s.id, t.Zxid, copies)
 			}
+			id := binary.BigEndian.Uint64(t.Data)
 			w.global = append(w.global, entry{t.Zxid, sum(t)})
+			if a := w.asked[id]; a != nil {
+				if a.gone {
+					w.fail("server %d: %v is what server %d asked for, and was told that it never would come", s.id, t.Zxid, a.by.id)
+				}
+				a.place = len(w.global)
+			}
 			w.place[t.Zxid] = len(w.global)
 			w.acked++
 		} else if e := w.global[s.state.n]; e.zxid != t.Zxid || e.sum != sum(t) {
@@ -733,6 +764,10 @@ func (s *server) deliver(txns []Txn) {
 		}
 		s.state.n++
 		s.state.zxid = t.Zxid
+		if len(s.asks) > 0 {
+			id := binary.BigEndian.Uint64(t.Data)
+			s.asks = slices.DeleteFunc(s.asks, func(a uint64) bool { return a == id })
+		}
 	}
 }
 
@@ -769,6 +804,16 @@ func (s *server) setRole(r consensus.Role) {
 	}
 	s.role = r
 	s.syncs = map[consensus.SyncID]int{}
+	if s.received = nil; r.State != consensus.Looking {
+		// What was asked for earlier and has not come never will.
+		for _, id := range s.asks {
+			a := w.asked[id]
+			if a.gone = true; a.place > s.state.n {
+				w.fail("server %d: its role comes at %v before %v, which it had asked for", s.id, s.state.zxid, w.global[a.place-1].zxid)
+			}
+		}
+		s.asks = nil
+	}
 	if r.State == consensus.Leading {
 		if id, ok := w.leaders[r.Epoch]; ok {
 			w.fail("servers %d and %d lead in epoch %d", id, s.id, r.Epoch)
@@ -840,6 +885,8 @@ func (w *world) load() {
 			switch {
 			case s.role.State == consensus.Leading && w.rng.IntN(4) > 0:
 				s.propose(1 + w.rng.IntN(5))
+			case s.role.State != consensus.Leading && s.role.State != consensus.Looking && w.rng.IntN(2) > 0:
+				s.forward(1 + w.rng.IntN(5))
 			case s.role.State != consensus.Looking:
 				s.nextSync++
 				s.syncs[s.nextSync] = len(w.global)
@@ -854,18 +901,45 @@ func (w *world) load() {
 	})
 }
 
-func (s *server) propose(k int) {
+// ask makes the id of a request of this server's.
+func (s *server) ask() uint64 {
 	w := s.w
-	txns := make([]Txn, k)
+	w.lastAsk++
+	w.asked[w.lastAsk] = &ask{by: s}
+	s.asks = append(s.asks, w.lastAsk)
+	return w.lastAsk
+}
+
+// forward sends k requests to the leader.
+func (s *server) forward(k int) {
+	rs := make([]consensus.Request, k)
+	for i := range rs {
+		rs[i] = consensus.Request{Session: int64(s.ask()), Op: 1, Body: []byte{}}
+	}
+	s.m.Forward(s.w.now, s.role.Term, rs)
+	s.work()
+}
+
+// propose makes txns of what the node was given, and k of its own.
+func (s *server) propose(k int) {
+	ids := s.received
+	s.received = nil
+	for range k {
+		ids = append(ids, s.ask())
+	}
+	if len(ids) == 0 {
+		return
+	}
+	txns := make([]Txn, len(ids))
 	for i := range txns {
-		b := binary.BigEndian.AppendUint64(nil, w.rng.Uint64())
+		b := binary.BigEndian.AppendUint64(nil, ids[i])
 		b = binary.BigEndian.AppendUint32(b, 0)
 		b = binary.BigEndian.AppendUint64(b, uint64(s.next))
 		b = append(b, make([]byte, 12)...)
 		txns[i] = Txn{Zxid: s.next, Data: b}
 		s.next++
 	}
-	s.m.Propose(w.now, s.role.Term, txns)
+	s.m.Propose(s.w.now, s.role.Term, txns)
 	s.work()
 }
 
