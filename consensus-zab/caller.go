@@ -6,8 +6,8 @@ import (
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
-// A caller calls the node, from one goroutine and in the order in which it was
-// asked to.
+// A caller calls the node, one call after the other and in the order in which it
+// was asked to.
 type caller struct {
 	node consensus.Node
 	max  int // bytes of txns that may wait
@@ -17,6 +17,7 @@ type caller struct {
 	less   sync.Cond // calls were taken
 	calls  []call
 	bytes  int
+	busy   bool // a call is under way
 	closed bool
 	done   chan struct{}
 }
@@ -39,6 +40,30 @@ func newCaller(n consensus.Node, maxBytes int) *caller {
 
 // deliver asks for a Deliver. It waits while too much of the kind is waiting.
 func (c *caller) deliver(txns []consensus.Txn) { c.add(call{txns: txns}, size(txns)) }
+
+// fewTxns are delivered by whoever brings them, if nothing else is under way: the
+// way to another goroutine and back takes as long as applying a dozen of them.
+const fewTxns = 16
+
+// deliverNow is deliver for a goroutine that holds no lock and may take the time: a
+// few txns are delivered when it returns.
+func (c *caller) deliverNow(txns []consensus.Txn) {
+	c.mu.Lock()
+	if len(txns) > fewTxns || c.busy || c.closed || len(c.calls) > 0 {
+		c.mu.Unlock()
+		c.deliver(txns)
+		return
+	}
+	c.busy = true
+	c.mu.Unlock()
+	c.node.Deliver(txns)
+	c.mu.Lock()
+	c.busy = false
+	if len(c.calls) > 0 || c.closed {
+		c.more.Signal()
+	}
+	c.mu.Unlock()
+}
 
 // do asks for fn to be called. It does not wait.
 func (c *caller) do(fn func()) { c.add(call{fn: fn}, 0) }
@@ -63,7 +88,7 @@ func (c *caller) run() {
 	var calls []call
 	for {
 		c.mu.Lock()
-		for len(c.calls) == 0 && !c.closed {
+		for c.busy || len(c.calls) == 0 && !c.closed {
 			c.more.Wait()
 		}
 		if c.closed {
@@ -72,10 +97,14 @@ func (c *caller) run() {
 		}
 		calls, c.calls = c.calls, calls[:0]
 		c.bytes = 0
+		c.busy = true
 		c.less.Broadcast()
 		c.mu.Unlock()
 		c.call(calls)
 		clear(calls)
+		c.mu.Lock()
+		c.busy = false
+		c.mu.Unlock()
 	}
 }
 

@@ -131,9 +131,11 @@ func (j *journal) sync(n int, then func(consensus.Zxid)) error {
 		j.m.add("fsync_threshold_exceed_count", 1)
 		j.slog.Warn("fsync of the transaction log took long: clients wait for it", "ms", took.Milliseconds())
 	}
-	select {
-	case j.idle <- struct{}{}:
-	default:
+	if j.log.Low() {
+		select {
+		case j.idle <- struct{}{}:
+		default:
+		}
 	}
 	return nil
 }

@@ -199,7 +199,7 @@ func (s *standalone) durable(z consensus.Zxid) {
 	}
 	s.logged = z
 	s.mu.Unlock()
-	s.caller.deliver(txns) // may wait, so without mu
+	s.caller.deliverNow(txns) // may wait, so without mu
 	s.m.add("commit_count", int64(n))
 
 	s.mu.Lock()

@@ -323,6 +323,17 @@ func (l *Log) grown(to int64) {
 	l.chunk = max(l.chunk, min(2*l.chunk, maxChunk, l.opts.PreAllocKB<<10))
 }
 
+// Low says that Preallocate has something to do.
+func (l *Log) Low() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err == nil && l.low()
+}
+
+func (l *Log) low() bool {
+	return l.f != nil && l.opts.PreAllocKB > 0 && l.zeroed-l.end <= l.chunk/2
+}
+
 // Preallocate fills the file with zeros ahead of its records when there are few
 // left, and syncs them. A write into them costs the disk no change of metadata,
 // so its sync takes half the time. It is for a caller's idle moments: without it
@@ -331,12 +342,12 @@ func (l *Log) Preallocate() error {
 	l.growMu.Lock()
 	defer l.growMu.Unlock()
 	l.mu.Lock()
-	err, f, end, from, n := l.err, l.f, l.end, l.zeroed, l.chunk
+	err, f, low, from, n := l.err, l.f, l.low(), l.zeroed, l.chunk
 	l.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	if f == nil || l.opts.PreAllocKB <= 0 || from-end > n/2 {
+	if !low {
 		return nil
 	}
 	if err := f.Preallocate(from, n); err != nil {
