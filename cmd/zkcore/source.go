@@ -8,7 +8,11 @@ import (
 )
 
 // source shows a node to admin.
-type source struct{ n *node.Node }
+type source struct {
+	n *node.Node
+	// sessionless is how long a connection may take to open a session.
+	sessionless time.Duration
+}
 
 func (s source) Facts() admin.Facts {
 	i := s.n.Info()
@@ -43,12 +47,17 @@ func (s source) Facts() admin.Facts {
 
 func (s source) Connections() []admin.Connection {
 	var out []admin.Connection
+	now := time.Now()
 	for _, c := range s.n.Connections() {
 		a := admin.Connection{
 			Addr: c.RemoteAddr, Interest: 1, Queued: int64(c.Queued), Received: c.Received, Sent: c.Sent, Since: c.Established,
 			Session: c.Session, TimeoutMS: c.TimeoutMS, LastOp: c.LastOp, LastCxid: int64(c.LastCxid), LastZxid: c.LastZxid,
 			LastLatency: c.LastLatency.Milliseconds(), MinLatency: c.MinLat.Milliseconds(), MaxLatency: c.MaxLat.Milliseconds(),
 			LastResponse: time.UnixMilli(c.LastResponse.Milliseconds()),
+		}
+		a.Expires = now.Add(c.ExpireI)
+		if c.Session == 0 {
+			a.Expires = c.Established.Add(s.sessionless)
 		}
 		if c.Writing {
 			a.Interest = 5

@@ -70,6 +70,7 @@ type Connection struct {
 	LastCxid     int64 // -1 if none
 	LastZxid     int64
 	LastResponse time.Time
+	Expires      time.Time // when it is closed if its client says nothing more
 	// Latencies in milliseconds.
 	LastLatency, MinLatency, MaxLatency int64
 	AvgLatency                          float64

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math"
 	"os"
 	"os/user"
@@ -227,13 +228,8 @@ func (w *Words) dump(b *bytes.Buffer) {
 		for _, s := range sessions {
 			sets[s.Expires] = append(sets[s.Expires], s.ID)
 		}
-		times := make([]time.Time, 0, len(sets))
-		for at := range sets {
-			times = append(times, at)
-		}
-		slices.SortFunc(times, time.Time.Compare)
 		fmt.Fprintf(b, "Session Sets (%d)/(%d):\n", len(sets), len(sessions))
-		for _, at := range times {
+		for _, at := range slices.SortedFunc(maps.Keys(sets), time.Time.Compare) {
 			fmt.Fprintf(b, "%d expire at %s:\n", len(sets[at]), at.Local().Format(javaDate))
 			for _, id := range sets[at] {
 				fmt.Fprintf(b, "\t0x%x\n", uint64(id))
@@ -254,10 +250,18 @@ func (w *Words) dump(b *bytes.Buffer) {
 		}
 	}
 	conns := w.connections()
-	b.WriteString("Connections dump:\n")
-	fmt.Fprintf(b, "Connections Sets (%d)/(%d):\n", min(1, len(conns)), len(conns))
+	ends := make(map[time.Time][]Connection)
 	for _, c := range conns {
-		fmt.Fprintf(b, "\tip: /%s sessionId: 0x%x\n", c.Addr, uint64(c.Session))
+		// By the second, as it is shown: those that end together stand together.
+		at := c.Expires.Truncate(time.Second)
+		ends[at] = append(ends[at], c)
+	}
+	fmt.Fprintf(b, "Connections dump:\nConnections Sets (%d)/(%d):\n", len(ends), len(conns))
+	for _, at := range slices.SortedFunc(maps.Keys(ends), time.Time.Compare) {
+		fmt.Fprintf(b, "%d expire at %s:\n", len(ends[at]), at.Local().Format(javaDate))
+		for _, c := range ends[at] {
+			fmt.Fprintf(b, "\tip: /%s sessionId: 0x%x\n", c.Addr, uint64(c.Session))
+		}
 	}
 }
 
