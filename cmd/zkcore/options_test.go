@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,5 +53,31 @@ func TestOptions(t *testing.T) {
 	}
 	if _, err := parse(t, nil, "--set", "tickTime=x", path); err == nil || !strings.Contains(err.Error(), "flag --set: tickTime") {
 		t.Errorf("a bad flag: %v", err)
+	}
+}
+
+// TestModules refuses a module that is not in the binary, and says where it was
+// chosen and what there is.
+func TestModules(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "zoo.cfg")
+	if err := os.WriteFile(path, []byte("dataDir="+t.TempDir()+"\nclientPort=2181\nstorage=bolt\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{path}, path + ":3: storage: no storage module \"bolt\" in this binary: it has mem"},
+		{[]string{path, "--consensus=raft"}, "flag --consensus: consensus: no consensus module \"raft\" in this binary: it has zab"},
+	} {
+		c, err := parse(t, nil, tc.args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = run(t.Context(), c, io.Discard)
+		var bad *config.Error
+		if !errors.As(err, &bad) || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%v: %v, want %q", tc.args, err, tc.want)
+		}
 	}
 }

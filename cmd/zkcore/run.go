@@ -39,11 +39,11 @@ func run(ctx context.Context, cfg *config.Config, out io.Writer) error {
 	}
 	openConsensus, err := builtin.OpenConsensus(cfg.Consensus)
 	if err != nil {
-		return &coded{exitConfig, fmt.Errorf("invalid config, exiting abnormally: consensus: %w", err)}
+		return unusable(cfg, "consensus", err)
 	}
 	openStorage, err := builtin.OpenStorage(cfg.Storage)
 	if err != nil {
-		return &coded{exitConfig, fmt.Errorf("invalid config, exiting abnormally: storage: %w", err)}
+		return unusable(cfg, "storage", err)
 	}
 
 	registry := metrics.New(nil)
@@ -57,7 +57,7 @@ func run(ctx context.Context, cfg *config.Config, out io.Writer) error {
 	}
 	nc.FourLetter = func(n *node.Node, word string, c net.Conn) bool {
 		w := *words
-		w.Source = source{n}
+		w.Source = source{n, cfg.SessionlessTimeout}
 		return w.Answer(word, c)
 	}
 	n, err := node.Start(ctx, nc)
@@ -66,7 +66,7 @@ func run(ctx context.Context, cfg *config.Config, out io.Writer) error {
 	}
 	if cfg.MetricsEnabled {
 		w := *words
-		w.Source = source{n}
+		w.Source = source{n, cfg.SessionlessTimeout}
 		addr, err := w.Serve(ctx, cfg.MetricsHost, cfg.MetricsPort, log)
 		if err != nil {
 			return closeAfter(n, err)
@@ -79,6 +79,11 @@ func run(ctx context.Context, cfg *config.Config, out io.Writer) error {
 	err = n.Close()
 	log.Info("stopped")
 	return err
+}
+
+// unusable refuses a value that the configuration's own reader could not judge.
+func unusable(cfg *config.Config, key string, err error) error {
+	return fmt.Errorf("invalid config, exiting abnormally: %w", &config.Error{Origin: cfg.Origin(key), Key: key, Reason: err.Error()})
 }
 
 func closeAfter(n *node.Node, err error) error {

@@ -67,7 +67,12 @@ type Config struct {
 
 	// Warnings are for the log, once it is there.
 	Warnings []Warning
+
+	origins map[string]Origin
 }
+
+// Origin is where a key was set: the zero Origin if nowhere.
+func (c *Config) Origin(key string) Origin { return c.origins[key] }
 
 // Load makes a configuration of all settings: the file's, and those that flags
 // and the environment put over them.
@@ -75,7 +80,11 @@ func Load(s Settings) (*Config, error) { return load(s, "", "") }
 
 func load(s Settings, path, text string) (*Config, error) {
 	r := &reader{s: s, taken: make(map[string]bool)}
-	c := &Config{File: path, Text: text}
+	c := &Config{File: path, Text: text, origins: make(map[string]Origin, len(s.Keys()))}
+	for _, key := range s.Keys() {
+		v, _ := s.Get(key)
+		c.origins[key] = v.Origin
+	}
 	c.readModules(r)
 	c.readFiles(r)
 	c.readTimes(r)
@@ -196,7 +205,13 @@ func (c *Config) readLimits(r *reader) {
 	c.ClientKeepAlive = r.flag("clientTcpKeepAlive", false)
 	c.Digest = r.flag("digest.enabled", true)
 	c.ExtendedTypes = r.flag("extendedTypesEnabled", false)
-	c.SkipACL = r.text("skipACL", "no") == "yes"
+	switch skip := r.text("skipACL", "no"); skip {
+	case "yes":
+		c.SkipACL = true
+	case "no":
+	default:
+		r.warn("skipACL", "%q is neither yes nor no; taken as no", skip)
+	}
 	c.DigestAuth = r.flag("DigestAuthenticationProvider.enabled", true)
 	c.SuperDigest = r.text("DigestAuthenticationProvider.superDigest", "")
 	if alg := r.text("DigestAuthenticationProvider.digestAlg", "SHA1"); !strings.EqualFold(alg, "SHA1") {
@@ -269,7 +284,9 @@ func (c *Config) warnUnread(r *reader) {
 		if r.taken[key] || isMember(key) {
 			continue
 		}
-		switch reason, known := notYet[key]; {
+		v, _ := r.s.Get(key)
+		switch reason, known := unsupported(key); {
+		case known && asksForNothing(r.s, key, v.Text):
 		case known && reason != "":
 			r.warn(key, "%s", reason)
 		case known:

@@ -239,6 +239,48 @@ func TestPropertyNumbers(t *testing.T) {
 	}
 }
 
+// TestUnsupportedKeys wants a warning for what is asked for and not there, and
+// none for what is only said to be off.
+func TestUnsupportedKeys(t *testing.T) {
+	for line, want := range map[string]string{
+		"ssl.keyStore.location=/k":       "TLS is not supported yet",
+		"authProvider.1=x.Y":             "other providers are not supported yet",
+		"connection_throttle_tokens=5":   "not throttled yet",
+		"reconfigEnabled=true":           "reconfiguration is not supported yet",
+		"admin.serverPort=8081":          "none is started",
+		"skipACL=true":                   "neither yes nor no",
+		"leaderServes=no":                "the leader serves clients",
+		"tickTimee=5":                    "is not a key that zkcore knows",
+		"reconfigEnabled=false":          "",
+		"admin.enableServer=false":       "",
+		"localSessionsEnabled=False":     "",
+		"leaderServes=yes":               "",
+		"quorum.auth.enableSasl=false":   "",
+		"nio.numWorkerThreads=4":         "",
+		"closeSessionTxn.enabled=false":  "closeSessionTxn.enabled: is not supported yet",
+		"request_throttle_stall_time=10": "request_throttle_stall_time: is not supported yet",
+	} {
+		c, err := loadText(t, "dataDir=DATA\n"+line+"\nclientPort=2181\n", "")
+		if err != nil {
+			t.Errorf("%s: %v", line, err)
+			continue
+		}
+		switch {
+		case want == "" && len(c.Warnings) > 0:
+			t.Errorf("%s: warnings %v", line, c.Warnings)
+		case want != "" && (len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0].String(), "zoo.cfg:2: ") || !strings.Contains(c.Warnings[0].String(), want)):
+			t.Errorf("%s: warnings %v, want one with %q", line, c.Warnings, want)
+		}
+	}
+	c, err := loadText(t, "dataDir=DATA\nadmin.serverPort=8081\nadmin.enableServer=false\nclientPort=2181\n", "")
+	if err != nil || len(c.Warnings) != 0 {
+		t.Errorf("the port of an admin server that is off: %v, warnings %v", err, c.Warnings)
+	}
+	if o := c.Origin("admin.serverPort"); o.Line != 2 || c.Origin("tickTime") != (Origin{}) {
+		t.Errorf("origin %v", o)
+	}
+}
+
 func FuzzFile(f *testing.F) {
 	f.Add([]byte("dataDir=/d\nclientPort=2181\n" + three))
 	f.Add([]byte("a\\u00zz=1"))

@@ -1,6 +1,9 @@
 package config
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // consensusKeys are handed to the consensus module, which reads them.
 var consensusKeys = []string{
@@ -67,6 +70,60 @@ var notYet = map[string]string{
 	"quorum.auth.serverRequireSasl":           "SASL between servers is not supported yet",
 	"multiAddress.reachabilityCheckEnabled":   "",
 	"multiAddress.reachabilityCheckTimeoutMs": "",
+}
+
+// notYetPrefixes begin the keys of a feature that a later release has.
+var notYetPrefixes = [][2]string{
+	{"ssl.", "TLS is not supported yet"},
+	{"X509AuthenticationProvider.", "TLS is not supported yet"},
+	{"authProvider.", "authentication is by world, auth, digest and ip; other providers are not supported yet"},
+	{"sasl.", "SASL is not supported yet"},
+	{"SASLAuthenticationProvider.", "SASL is not supported yet"},
+	{"superUser.", "SASL is not supported yet"},
+	{"kerberos.", "SASL is not supported yet"},
+	{"quorum.auth.", "SASL between servers is not supported yet"},
+	{"connection_throttle_", "connections are not throttled yet; maxCnxns and maxClientCnxns limit them"},
+	{"admin.", "the admin server is not supported yet: none is started"},
+	{"audit.", "the audit log is not supported yet"},
+}
+
+// unsupported says whether a key is one of Apache's that is not read yet, and
+// what there is to say of it.
+func unsupported(key string) (reason string, known bool) {
+	if reason, known = notYet[key]; known {
+		return reason, true
+	}
+	for _, p := range notYetPrefixes {
+		if strings.HasPrefix(key, p[0]) {
+			return p[1], true
+		}
+	}
+	return "", false
+}
+
+// offByDefault are features that we don't have and that a configuration may
+// name only to do without them.
+var offByDefault = []string{
+	"sslQuorum", "portUnification", "client.portUnification", "sslQuorumReloadCertFiles", "fips-mode", "localSessionsEnabled",
+	"localSessionsUpgradingEnabled", "reconfigEnabled", "enforceQuota", "readonlymode.enabled", "enableEagerACLCheck", "emulate353TTLNodes",
+	"admin.enableServer", "audit.enable", "sessionRequireClientSASLAuth", "enforce.auth.enabled", "quorum.auth.enableSasl",
+	"quorum.auth.learnerRequireSasl", "quorum.auth.serverRequireSasl",
+}
+
+// asksForNothing says whether a key that is not supported only says what holds
+// without it: that is no reason for a warning.
+func asksForNothing(s Settings, key, text string) bool {
+	off := func(text string) bool { return strings.EqualFold(text, "false") }
+	switch {
+	case key == "leaderServes":
+		return text != "no"
+	case slices.Contains(offByDefault, key):
+		return off(text)
+	case strings.HasPrefix(key, "admin."):
+		v, ok := s.Get("admin.enableServer")
+		return ok && off(v.Text)
+	}
+	return false
 }
 
 // meaningless are keys, or their beginnings, of what only a JVM has.
