@@ -63,6 +63,13 @@ func newElectNet(e *ensemble, self consensus.Server) *electNet {
 	return n
 }
 
+// An electionPortError ends the process with the code that Apache has for it.
+type electionPortError struct{ err error }
+
+func (e *electionPortError) Error() string { return "election port: " + e.err.Error() }
+func (e *electionPortError) Unwrap() error { return e.err }
+func (e *electionPortError) ExitCode() int { return 14 }
+
 // listen opens the election port. It tries as often as the configuration says.
 func (n *electNet) listen() error {
 	for _, a := range n.e.listenAddrs(n.self.Election) {
@@ -74,7 +81,7 @@ func (n *electNet) listen() error {
 			}
 			if n.e.opts.bindRetries != 0 && try >= n.e.opts.bindRetries {
 				n.close()
-				return fmt.Errorf("election port: %w", err)
+				return &electionPortError{err}
 			}
 			n.e.cfg.Log.Warn("election port can't be opened; trying again", "address", a, "error", err)
 			time.Sleep(time.Second)

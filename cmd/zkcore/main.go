@@ -39,11 +39,15 @@ func main() {
 	code := exitUnexpected
 	var c *coded
 	var bad *config.Error
+	// A module may have a code for what goes wrong when it opens.
+	var own interface{ ExitCode() int }
 	switch {
 	case errors.As(err, &c):
 		code = c.code
 	case errors.As(err, &bad):
 		code = exitConfig
+	case errors.As(err, &own):
+		code = own.ExitCode()
 	}
 	fmt.Fprintln(os.Stderr, "zkcore:", err)
 	os.Exit(code)
