@@ -34,8 +34,9 @@ fi
 echo "ZooKeeper JMX is not there: zkcore has no JVM" >&2
 echo "Using config: $ZOOCFG" >&2
 
-datadir="$(value_in "$ZOOCFG" dataDir)"
-datadir="${datadir%/}"
+# The environment beats the file, for the server too.
+datadir="${ZKCORE_DATADIR:-$(value_in "$ZOOCFG" dataDir)}"
+[ "$datadir" = / ] || datadir="${datadir%/}"
 logdir="$(value_in "$ZOOCFG" dataLogDir)"
 
 # The properties go first, so that nothing in them can take an option's place.
@@ -63,17 +64,27 @@ check_dirs() {
 }
 
 need_datadir() {
-  if [ -z "$datadir" ]; then
+  if [ -z "$datadir" ] && [ -z "${ZOOPIDFILE:-}" ]; then
+    if [ ! -e "$ZOOCFG" ]; then
+      echo "$ZOOCFG file is missing" >&2
+      exit 1
+    fi
     echo "no dataDir in $ZOOCFG" >&2
     exit 1
   fi
   pidfile="${ZOOPIDFILE:-$datadir/zookeeper_server.pid}"
 }
 
-# A pid may have been given to somebody else since: only a zkcore counts.
+# A pid may have been given to somebody else since: only a zkcore counts, and
+# not one that ended and that nobody has waited for, as in many containers.
 alive() {
   kill -0 "$1" 2>/dev/null || return 1
-  [ ! -r "/proc/$1/comm" ] || [ "$(cat "/proc/$1/comm" 2>/dev/null)" = "$(basename "$server" | cut -c1-15)" ]
+  [ -r "/proc/$1/status" ] || return 0
+  local name state
+  name="$(sed -n 's/^Name:[[:space:]]*//p' "/proc/$1/status" 2>/dev/null)"
+  state="$(sed -n 's/^State:[[:space:]]*//p' "/proc/$1/status" 2>/dev/null)"
+  case "$state" in Z* | X*) return 1 ;; esac
+  [ "$name" = "$(basename "$server" | cut -c1-15)" ]
 }
 
 start_server() {
@@ -86,11 +97,13 @@ start_server() {
   fi
   mkdir -p "$ZOO_LOG_DIR" "$(dirname "$pidfile")" || { echo FAILED TO START; return 1; }
   local out="$ZOO_LOG_DIR/zookeeper-${USER:-$(id -un)}-server-$(hostname 2>/dev/null || uname -n).out"
+  # Why the one before ended is what is asked for next.
+  [ ! -s "$out" ] || mv -f "$out" "$out.1"
   if ! : >"$out"; then
     echo FAILED TO START
     return 1
   fi
-  nohup "${command[@]}" >"$out" 2>&1 </dev/null &
+  nohup "${command[@]}" >>"$out" 2>&1 </dev/null &
   local pid=$!
   if ! echo "$pid" >"$pidfile"; then
     kill "$pid" 2>/dev/null
@@ -189,7 +202,6 @@ case "$action" in
     exit
     ;;
   start-foreground)
-    need_datadir
     check_dirs
     if [ -n "${ZOO_NOEXEC:-}" ]; then
       "${command[@]}"

@@ -285,10 +285,19 @@ func TestScript(t *testing.T) {
 	if _, _, code := run(t, "/", []string{"ZOO_DATADIR_AUTOCREATE_DISABLE=1"}, script, "--config", conf, "start"); code != 1 {
 		t.Errorf("start without version-2 though it may not be made: exit %d", code)
 	}
-	// The unit starts what is there.
+	if _, errs, code := run(t, "/", nil, script, "--config", home, "start"); code != 1 || !strings.Contains(errs, "zoo.cfg file is missing") {
+		t.Errorf("start without a zoo.cfg: exit %d, %q", code, errs)
+	}
+	if _, errs, code := run(t, "/", nil, script, "--config", home, "start-foreground"); code != 2 || !strings.Contains(errs, "zoo.cfg file is missing") {
+		t.Errorf("start-foreground without a zoo.cfg: exit %d, %q", code, errs)
+	}
+	// The unit starts what is there, and may write where the usual dataDir is.
 	raw, err := os.ReadFile(filepath.Join(home, "deploy", "systemd", "zookeeper.service"))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if text := string(raw); strings.Contains(text, "ProtectSystem=") && !strings.Contains(text, "\nReadWritePaths=-/usr/local/zookeeper\n") {
+		t.Error("the unit makes the usual dataDir read-only")
 	}
 	start := regexp.MustCompile(`(?m)^ExecStart=/usr/local/zookeeper/(\S+) start-foreground$`).FindSubmatch(raw)
 	if start == nil {
@@ -296,5 +305,46 @@ func TestScript(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(home, string(start[1]))); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestDeadServer has the pid of a server that ended and that nobody waited for,
+// as it stays in a container whose first process waits for no one.
+func TestDeadServer(t *testing.T) {
+	home := unpack(t, 1)[0]
+	script := filepath.Join(home, "bin", "zkServer.sh")
+	data := filepath.Join(home, "data")
+	write(t, filepath.Join(home, "conf", "zoo.cfg"), fmt.Sprintf("tickTime=2000\ndataDir=%s\nclientPort=%d\n", data, harness.FreePort(t)))
+	if err := os.Mkdir(data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	dead := exec.Command(filepath.Join(home, "bin", "zkcore"), "--config="+filepath.Join(home, "nothing.cfg"))
+	if err := dead.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		var exit *exec.ExitError
+		if err := dead.Wait(); !errors.As(err, &exit) {
+			t.Error(err)
+		}
+	})
+	for end := time.Now().Add(harness.Patience); ; time.Sleep(10 * time.Millisecond) {
+		if raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", dead.Process.Pid)); err != nil || strings.Contains(string(raw), "\nState:\tZ") {
+			break
+		} else if time.Now().After(end) {
+			t.Fatalf("it does not end: %s", raw)
+		}
+	}
+	pidfile := filepath.Join(data, "zookeeper_server.pid")
+	write(t, pidfile, fmt.Sprintln(dead.Process.Pid))
+	t.Cleanup(func() { run(t, home, nil, script, "stop") })
+	if out, errs, code := run(t, home, nil, script, "start"); code != 0 || !strings.Contains(out, "STARTED") {
+		t.Fatalf("start: exit %d, %q, %q", code, out, errs)
+	}
+	if out, errs, code := run(t, home, nil, script, "restart"); code != 0 || !strings.Contains(out, "STARTED") {
+		t.Fatalf("restart: exit %d, %q, %q", code, out, errs)
+	}
+	if logs, err := filepath.Glob(filepath.Join(home, "logs", "*.out.1")); err != nil || len(logs) != 1 {
+		t.Errorf("the log of the server before is not kept: %v, %v", logs, err)
 	}
 }
