@@ -19,13 +19,26 @@ case "${1:-}" in
         sed -e "s|^dataDir=.*|dataDir=$dir|" -e "s|^clientPort=.*|clientPort=$((2180 + n))|" conf/zoo_sample.cfg
         members
       } >"$dir/conf/zoo.cfg"
-      ZOO_LOG_DIR="$dir/logs" bin/zkServer.sh --config "$dir/conf" start
+      # One that runs already is left alone: this starts what is missing.
+      if ! said="$(ZOO_LOG_DIR="$dir/logs" bin/zkServer.sh --config "$dir/conf" start 2>&1)"; then
+        case "$said" in
+          *"already running"*) ;;
+          *)
+            echo "$said" >&2
+            exit 1
+            ;;
+        esac
+      fi
     done
     for n in 1 2 3; do
       for _ in $(seq 100); do
         if ZOO_LOG_DIR="$top/$n/logs" bin/zkServer.sh --config "$top/$n/conf" status 2>/dev/null | grep '^Mode' >"$top/$n/mode"; then break; fi
         sleep 0.1
       done
+      if [ ! -s "$top/$n/mode" ]; then
+        echo "server $n on port $((2180 + n)) does not serve: see $top/$n/logs" >&2
+        exit 1
+      fi
       echo "server $n on port $((2180 + n)): $(cat "$top/$n/mode")"
     done
     echo "Connect with: bin/zkCli.sh -server localhost:2181,localhost:2182,localhost:2183"
