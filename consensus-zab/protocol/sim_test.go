@@ -279,9 +279,7 @@ func (s *server) crash() {
 	if len(s.pending) > 0 {
 		keep = w.rng.IntN(len(s.pending) + 1)
 	}
-	for _, t := range s.pending[:keep] {
-		s.log = append(s.log, t)
-	}
+	s.log = append(s.log, s.pending[:keep]...)
 	w.logf(s, "crash, %d of %d txns kept", keep, len(s.pending))
 	s.up = false
 	for _, c := range slices.Sorted(maps.Keys(s.conns)) {
