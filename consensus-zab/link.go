@@ -259,13 +259,12 @@ func (l *link) read() {
 const maxTogether = 1024
 
 func (l *link) readAll() error {
-	in := jute.NewReader(l.r, l.e.opts.maxRecord)
 	for {
 		var ks []protocol.Packet
 		bytes := 0
 		for {
-			var k protocol.Packet
-			if err := k.Read(in); err != nil {
+			k, err := readPacket(l.r, l.e.opts.maxRecord)
+			if err != nil {
 				// What came before the end counts.
 				l.give(ks, bytes)
 				return err
@@ -290,6 +289,69 @@ func (l *link) readAll() error {
 			}
 		}
 	}
+}
+
+// maxIdentities bounds the identities of one client. They have no length of their own, so
+// their number is all that there is to check before they are read.
+const maxIdentities = 1024
+
+// readPacket is quorum.Packet's Read without a call for each field.
+func readPacket(r *bufio.Reader, limit int) (protocol.Packet, error) {
+	const head = 4 + 8 + 4
+	var k protocol.Packet
+	b, err := r.Peek(head)
+	if err != nil {
+		if err == io.EOF && len(b) > 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		return k, err
+	}
+	k.Type = quorum.PacketType(binary.BigEndian.Uint32(b))
+	k.Zxid = int64(binary.BigEndian.Uint64(b[4:]))
+	n := int32(binary.BigEndian.Uint32(b[12:]))
+	r.Discard(head)
+	if n < -1 || int(n) > limit {
+		return k, fmt.Errorf("%v of %d bytes: %w", k.Type, n, jute.ErrLength)
+	}
+	if n >= 0 {
+		if int(n) <= r.Buffered() {
+			k.Data = make([]byte, n)
+			_, err = io.ReadFull(r, k.Data)
+		} else {
+			// What is not here yet is a claim: it gets its memory as it comes.
+			in := jute.NewReader(r, limit)
+			k.Data = in.AppendBytes(nil, int(n))
+			err = in.Err()
+		}
+		if err != nil {
+			return k, noEOF(err)
+		}
+	}
+	if b, err = r.Peek(4); err != nil {
+		return k, noEOF(err)
+	}
+	n = int32(binary.BigEndian.Uint32(b))
+	r.Discard(4)
+	if n < -1 || n > maxIdentities {
+		return k, fmt.Errorf("%v with %d identities: %w", k.Type, n, jute.ErrLength)
+	}
+	in := jute.NewReader(r, limit)
+	for range n {
+		id := jute.ID{Scheme: in.String(), ID: in.String()}
+		if err := in.Err(); err != nil {
+			return k, noEOF(err)
+		}
+		k.AuthInfo = append(k.AuthInfo, id)
+	}
+	return k, nil
+}
+
+// noEOF is for an end in the middle of a packet.
+func noEOF(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 func (l *link) give(ks []protocol.Packet, bytes int) {

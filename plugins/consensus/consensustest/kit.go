@@ -65,7 +65,7 @@ func NewCluster(t testing.TB, open consensus.Open, voters, observers int) *Clust
 		for id := range c.Members {
 			c.Stop(id)
 		}
-		if t.Failed() || os.Getenv("ZAB_LOG") != "" {
+		if t.Failed() {
 			t.Log(c.log.tail(20000))
 		}
 	})

@@ -546,3 +546,10 @@ func (n *Node) Block() (release func()) {
 		close(c)
 	})
 }
+
+// Last is the last txn that the node has.
+func (n *Node) Last() consensus.Zxid {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.last
+}

@@ -1,0 +1,113 @@
+package zab
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/zkcore/zkcore/core/jute"
+	"github.com/zkcore/zkcore/core/quorum"
+)
+
+// readers are ways in which the same bytes can come.
+func readers(b []byte) map[string]*bufio.Reader {
+	return map[string]*bufio.Reader{
+		"all at once":  bufio.NewReaderSize(bytes.NewReader(b), 1<<16),
+		"byte by byte": bufio.NewReaderSize(iotest.OneByteReader(bytes.NewReader(b)), 64),
+		"in halves":    bufio.NewReaderSize(iotest.HalfReader(bytes.NewReader(b)), 64),
+	}
+}
+
+func FuzzReadPacket(f *testing.F) {
+	f.Add(quorum.AppendPacket(nil, quorum.TypePing, 5, nil))
+	f.Add(quorum.AppendPacket(nil, quorum.TypePing, 5, []byte{}))
+	f.Add(quorum.AppendPacket(nil, quorum.TypeProposal, 1<<40, bytes.Repeat([]byte("x"), 300)))
+	p := quorum.Packet{Type: quorum.TypeRequest, Zxid: -1, Data: []byte("abc"), AuthInfo: []jute.ID{{Scheme: "ip", ID: "::1"}, {Scheme: "", ID: "b"}}}
+	f.Add(p.Append(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var want quorum.Packet
+		wantErr := want.Read(jute.NewReader(bytes.NewReader(b), 1000))
+		for how, r := range readers(b) {
+			got, err := readPacket(r, 1000)
+			if err != nil {
+				if wantErr == nil && len(want.AuthInfo) <= maxIdentities {
+					t.Fatalf("%s: %v, want %+v", how, err, want)
+				}
+				continue
+			}
+			if len(got.AuthInfo) == 0 && len(want.AuthInfo) == 0 {
+				got.AuthInfo, want.AuthInfo = nil, nil
+			}
+			if wantErr != nil || !reflect.DeepEqual(got, want) {
+				t.Fatalf("%s: %+v, want %+v, %v", how, got, want, wantErr)
+			}
+		}
+	})
+}
+
+// apacheStream is a snapshot as Apache's leader sent it.
+func apacheStream(t testing.TB) []byte {
+	b, err := os.ReadFile("testdata/snap-sync-3.9.5.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range strings.Split(string(b), "\n") {
+		var l struct{ Type, Hex string }
+		if json.Unmarshal([]byte(s), &l) == nil && l.Type == "SNAPSTREAM" {
+			b, err := hex.DecodeString(l.Hex)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return b
+		}
+	}
+	t.Fatal("there is no snapshot in the file")
+	return nil
+}
+
+// A snapshot ends where it ends, however it comes, and what follows is left alone.
+func TestSnapStreamEnds(t *testing.T) {
+	stream := apacheStream(t)
+	next := quorum.AppendPacket(nil, quorum.TypeNewLeader, 1<<32, []byte("server.1=…"))
+	for how, r := range readers(append(stream[:len(stream):len(stream)], next...)) {
+		s := &snapStream{r: r, begin: func() {}}
+		got, err := io.ReadAll(s)
+		if err != nil || !bytes.Equal(got, stream) {
+			t.Fatalf("%s: %d bytes, %v, want %d", how, len(got), err, len(stream))
+		}
+		k, err := readPacket(r, 1000)
+		if err != nil || k.Type != quorum.TypeNewLeader {
+			t.Errorf("%s: the packet behind it is %+v, %v", how, k, err)
+		}
+	}
+	// Cut anywhere it is not a whole one.
+	for n := range len(stream) {
+		s := &snapStream{r: bufio.NewReader(bytes.NewReader(stream[:n])), begin: func() {}}
+		if _, err := io.ReadAll(s); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Fatalf("cut at %d: %v", n, err)
+		}
+	}
+}
+
+func FuzzSnapStream(f *testing.F) {
+	f.Add(apacheStream(f))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		// Whatever it is, it is passed on as it comes, and no more than there is.
+		s := &snapStream{r: bufio.NewReaderSize(bytes.NewReader(b), 16), begin: func() {}}
+		got, err := io.ReadAll(s)
+		if len(got) > len(b) || !bytes.Equal(got, b[:len(got)]) {
+			t.Fatalf("%d bytes of %d, which are others", len(got), len(b))
+		}
+		if err == nil && !bytes.Contains(got, []byte{0, 0, 0, 1, '/'}) {
+			t.Fatal("it ends without the end of the nodes")
+		}
+	})
+}
