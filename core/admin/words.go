@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"math"
+	"net"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/zkcore/zkcore/core/config"
@@ -29,6 +31,28 @@ type Words struct {
 	Log     *slog.Logger
 	// Descriptors returns how many files are open, and how many may be.
 	Descriptors func() (open, max int64)
+	// Refusals bounds the log lines about words that are refused; nil: no bound.
+	Refusals *Limiter
+}
+
+// A Limiter passes ten lines a second, for all that share it.
+type Limiter struct {
+	mu     sync.Mutex
+	second time.Time
+	lines  int
+}
+
+func (l *Limiter) pass(now time.Time) bool {
+	if l == nil {
+		return true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now.Sub(l.second) >= time.Second {
+		l.second, l.lines = now, 0
+	}
+	l.lines++
+	return l.lines <= 10
 }
 
 const (
@@ -75,7 +99,13 @@ func (w *Words) Answer(name string, to io.Writer) bool {
 		if name == telnet {
 			name = "telnet close"
 		}
-		w.Log.Info("four-letter word refused: not in 4lw.commands.whitelist", "word", name)
+		if w.Refusals.pass(time.Now()) {
+			asker := ""
+			if c, ok := to.(net.Conn); ok {
+				asker = c.RemoteAddr().String()
+			}
+			w.Log.Info("four-letter word refused: not in 4lw.commands.whitelist", "word", name, "client", asker)
+		}
 		fmt.Fprintf(&b, "%s is not executed because it is not in the whitelist.\n", name)
 	case name == telnet:
 	case missing:

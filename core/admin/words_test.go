@@ -190,6 +190,20 @@ func TestWhitelist(t *testing.T) {
 	}
 }
 
+func TestRefusalsAreFewLines(t *testing.T) {
+	w := setup(t, "standalone default whitelist")
+	var log bytes.Buffer
+	w.Log, w.Refusals = slog.New(slog.NewTextHandler(&log, nil)), new(Limiter)
+	start := time.Now()
+	for range 1000 {
+		w.Answer("mntr", io.Discard)
+	}
+	most := 10 * (1 + int(time.Since(start)/time.Second))
+	if n := strings.Count(log.String(), "word=mntr"); n < 1 || n > most {
+		t.Errorf("%d lines, want 1 to %d", n, most)
+	}
+}
+
 func TestNumbers(t *testing.T) {
 	for v, want := range map[float64]string{0: "0.0", 5: "5.0", 2.52834: "2.5283", 2.52835: "2.5284", 0.5: "0.5", 12345678: "1.2345678E7"} {
 		if got := Average(v); got != want {
