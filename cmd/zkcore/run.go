@@ -47,14 +47,11 @@ func run(ctx context.Context, cfg *config.Config, out io.Writer) error {
 	}
 
 	registry := metrics.New(nil)
-	words := &admin.Words{Config: cfg, Metrics: registry, Log: log, Descriptors: descriptors}
+	words := &admin.Words{Config: cfg, Metrics: registry, Log: log, Descriptors: descriptors, Refusals: new(admin.Limiter)}
 	nc := nodeConfig(cfg)
 	nc.OpenConsensus, nc.OpenStorage = openConsensus, openStorage
 	nc.Log, nc.Metrics = log, registry
-	nc.Fail = func(code int, err error) {
-		log.Error("stopping at once: what is on disk or in memory can't be trusted any more", "err", err, "exit", code)
-		os.Exit(code)
-	}
+	nc.Fail = func(code int, _ error) { os.Exit(code) } // the node has logged why
 	nc.FourLetter = func(n *node.Node, word string, c net.Conn) bool {
 		w := *words
 		w.Source = source{n, cfg.SessionlessTimeout}

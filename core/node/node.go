@@ -199,7 +199,7 @@ func (n *Node) stop() {
 // fail ends the process.
 func (n *Node) fail(code int, err error) {
 	n.failed.Store(true)
-	n.log.Error("stopping: the state is not known any more", "err", err, "exit", code)
+	n.log.Error("stopping at once: what is on disk or in memory can't be trusted any more", "err", err, "exit", code)
 	n.cfg.Fail(code, err)
 }
 
