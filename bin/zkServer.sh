@@ -98,7 +98,8 @@ start_server() {
   mkdir -p "$ZOO_LOG_DIR" "$(dirname "$pidfile")" || { echo FAILED TO START; return 1; }
   local out="$ZOO_LOG_DIR/zookeeper-${USER:-$(id -un)}-server-$(hostname 2>/dev/null || uname -n).out"
   # Why the one before ended is what is asked for next.
-  [ ! -s "$out" ] || mv -f "$out" "$out.1"
+  # A copy, as another server of this host may be writing to the same file.
+  [ ! -s "$out" ] || cp -f "$out" "$out.1" 2>/dev/null
   if ! : >"$out"; then
     echo FAILED TO START
     return 1
