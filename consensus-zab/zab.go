@@ -78,7 +78,7 @@ func openStore(fsys vfs.FS, cfg consensus.Config, o *options, n consensus.Node) 
 			"file", rec.TornFile, "offset", rec.TornOffset, "bytes", rec.CutBytes, "reason", rec.TornReason, "copy", rec.TornCopy)
 	}
 	for _, f := range rec.Removed {
-		cfg.Log.Info("transaction log: file without a transaction removed", "file", f)
+		cfg.Log.Info("transaction log: file removed: it holds no transaction, or ends before the snapshot", "file", f)
 	}
 	if rec.Repeated > 0 {
 		cfg.Log.Warn("transaction log: transactions that repeat earlier zxids were passed over", "count", rec.Repeated)

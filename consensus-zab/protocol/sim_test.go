@@ -249,6 +249,9 @@ func (s *server) start() {
 	s.role, s.syncs = consensus.Role{}, map[consensus.SyncID]int{}
 	s.asks, s.received = nil, nil // its clients will not ask again
 	s.recover(1 << 62)
+	if n := len(s.log); n > 0 && s.log[n-1].Zxid < s.state.zxid {
+		s.log = nil // as OpenLog does: what is missing up to the state nobody could tell
+	}
 	runs, _, ok := s.scan(s.state.zxid)
 	if !ok {
 		s.w.fail("server %d: its disk has a hole above %v", s.id, s.state.zxid)

@@ -55,10 +55,14 @@ type Recovery struct {
 	// TornReason. CutBytes were not zero; they are kept in TornCopy.
 	TornFile, TornReason, TornCopy string
 	TornOffset, CutBytes           int64
-	// Removed are files without a record that were removed.
+	// Removed are files that were removed: those without a record, and those that end
+	// below From.
 	Removed []string
 	// Rewritten is how many bytes were made durable again.
 	Rewritten int64
+
+	below  consensus.Zxid // the last one that is not above From
+	joined bool           // a file goes from below From to above it
 }
 
 // A Log is the transaction log in one directory.

@@ -142,6 +142,40 @@ func TestLogFrom(t *testing.T) {
 	}
 }
 
+// What the log lacks below a snapshot that was taken over must not be left out by who
+// reads it later: behind the end of an epoch nothing would show that it is missing.
+func TestLogEndsBelowFrom(t *testing.T) {
+	e1, e2 := consensus.MakeZxid(1, 0), consensus.MakeZxid(2, 0)
+	m := newMem(t)
+	l, _ := open(t, m, Options{})
+	for z := e1 + 1; z <= e1+30; z += 10 {
+		l.Roll()
+		appendRange(t, l, z, z+9, 10)
+	}
+	must(t, l.Close())
+	before := logNames(t, m)
+	if _, rec := open(t, m, Options{From: e1 + 30}); len(rec.Removed) != 0 {
+		t.Fatalf("removed %v of a log that is whole", rec.Removed)
+	}
+	if _, rec := open(t, m, Options{From: e2}); len(rec.Removed) != 0 {
+		t.Fatalf("removed %v below an epoch that has begun with nothing", rec.Removed)
+	}
+	// The first removal is interrupted: only the newest file is gone.
+	must(t, m.Remove("/d/"+before[len(before)-1]))
+	l, rec := open(t, m, Options{From: e1 + 50})
+	if !slices.Equal(logNames(t, m), nil) || len(rec.Removed) != 2 || rec.Last != e1+50 {
+		t.Fatalf("left %v: %+v", logNames(t, m), rec)
+	}
+	appendRange(t, l, e2+1, e2+5, 10)
+	if got := readAll(t, l, e1+20); !slices.Equal(got, zrange(e2+1, e2+5)) {
+		t.Fatalf("read %v", got)
+	}
+	must(t, l.Close())
+	if _, rec = open(t, m, Options{From: e1 + 50}); rec.Last != e2+5 || rec.Records != 5 || len(rec.Removed) != 0 {
+		t.Fatalf("again: %+v", rec)
+	}
+}
+
 func TestAppendRefuses(t *testing.T) {
 	m := newMem(t)
 	l, _ := open(t, m, Options{MaxRecord: 1000})

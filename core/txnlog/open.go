@@ -27,6 +27,9 @@ func OpenLog(fsys vfs.FS, dir string, o Options) (*Log, Recovery, error) {
 	if err := l.recover(start, &rec); err != nil {
 		return nil, rec, err
 	}
+	if err := l.removeBelowHole(&rec); err != nil {
+		return nil, rec, err
+	}
 	// The names of what was read must be durable too.
 	if err := fsys.SyncDir(dir); err != nil {
 		return nil, rec, err
@@ -54,6 +57,31 @@ func (l *Log) removeEmpty(segs []segment, rec *Recovery) ([]segment, error) {
 		segs = segs[:len(segs)-1]
 	}
 	return segs, nil
+}
+
+// removeBelowHole removes the files that end below the state that the log continues.
+// So they do when the state is a snapshot of a leader's, and the server died before it
+// could empty its log. What lies between them and the state is in no file, and once an
+// epoch begins behind it nobody could tell: who read on from them would leave it out.
+func (l *Log) removeBelowHole(rec *Recovery) error {
+	from := l.opts.From
+	switch {
+	case rec.below == 0, rec.below == from, rec.joined:
+		return nil
+	case from.Counter() == 0:
+		return nil // an epoch's begin, which is the zxid of no transaction
+	}
+	n := 0
+	for n < len(l.segs) && l.segs[n].zxid <= from {
+		n++
+	}
+	for i := n - 1; i >= 0; i-- {
+		if err := l.remove(l.segs[i].name, rec); err != nil {
+			return err
+		}
+	}
+	l.segs = l.segs[n:]
+	return nil
 }
 
 func (l *Log) remove(name string, rec *Recovery) error {
@@ -121,7 +149,11 @@ func (l *Log) recoverSegment(s *segReader, i int, rec *Recovery) error {
 		}
 		z := bodyZxid(body)
 		if z <= l.opts.From {
+			rec.below = max(rec.below, z)
 			continue
+		}
+		if z > l.last && rec.Records == 0 && seg.zxid <= l.opts.From {
+			rec.joined = true
 		}
 		if z <= l.last {
 			rec.Repeated++
