@@ -56,5 +56,5 @@ properties_of() {
 
 # The value of a key in a configuration file, the last one if there are several.
 value_in() {
-  sed -n "s/^[[:space:]]*$(printf '%s' "$2" | sed 's/\./\\./g')[[:space:]]*[=:][[:space:]]*\(.*[^[:space:]]\)[[:space:]]*\$/\1/p" "$1" 2>/dev/null | tail -n 1
+  sed -n "s/^[[:space:]]*$(printf '%s' "$2" | sed 's/\./\\./g')\([[:space:]]*[=:]\|[[:space:]]\)[[:space:]]*\(.*[^[:space:]]\)[[:space:]]*\$/\2/p" "$1" 2>/dev/null | tail -n 1
 }

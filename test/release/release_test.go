@@ -314,7 +314,7 @@ func TestDeadServer(t *testing.T) {
 	home := unpack(t, 1)[0]
 	script := filepath.Join(home, "bin", "zkServer.sh")
 	data := filepath.Join(home, "data")
-	write(t, filepath.Join(home, "conf", "zoo.cfg"), fmt.Sprintf("tickTime=2000\ndataDir=%s\nclientPort=%d\n", data, harness.FreePort(t)))
+	write(t, filepath.Join(home, "conf", "zoo.cfg"), fmt.Sprintf("tickTime=2000\ndataDir : %s\nclientPort %d\n", data, harness.FreePort(t)))
 	if err := os.Mkdir(data, 0o755); err != nil {
 		t.Fatal(err)
 	}
