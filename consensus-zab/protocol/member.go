@@ -391,10 +391,15 @@ func (m *Member) recover(z Zxid, then func()) {
 	m.busy = true
 	m.out(Recover{Max: z})
 	m.recovered = func(base Zxid) {
-		m.scanned[m.scan(base, false)] = func(runs []Run, _ Zxid, ok bool) {
-			if !ok {
+		m.scanned[m.scan(base, false)] = func(runs []Run, below Zxid, ok bool) {
+			switch {
+			case !ok:
 				runs = nil
 				m.void = true
+			case len(runs) == 0 && below != base:
+				// A leader's snapshot that came through but for its last bytes: the log does
+				// not lead up to it.
+				m.out(ResetLog{base})
 			}
 			gen := m.hist.gen + 1
 			m.hist = newHistory(base, runs)

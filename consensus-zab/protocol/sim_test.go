@@ -409,7 +409,7 @@ func (s *server) do(o Output) {
 	case Pong:
 		s.send(o.To, Packet{Type: quorum.TypePing, Zxid: int64(o.Zxid), Data: []byte{}})
 	case Append:
-		s.job(func() { s.pending = append(s.pending, o.Txns...) }, func() { s.m.Logged(w.now, o.Gen, o.Txns[len(o.Txns)-1].Zxid) })
+		s.job(func() { s.append(o.Txns) }, func() { s.m.Logged(w.now, o.Gen, o.Txns[len(o.Txns)-1].Zxid) })
 	case SaveAccepted:
 		s.job(func() {}, func() { s.accepted = o.Epoch; s.m.Saved(w.now, o.ID) })
 	case SaveCurrent:
@@ -659,6 +659,22 @@ func (s *server) journal() {
 	})
 }
 
+// append writes txns. A log that is not empty takes only what may follow its last one.
+func (s *server) append(txns []Txn) {
+	log := s.log
+	if len(s.pending) > 0 {
+		log = s.pending
+	}
+	if n := len(log); n > 0 {
+		last, next := log[n-1].Zxid, txns[0].Zxid
+		a, b := s.w.place[last], s.w.place[next]
+		if !follows(last, next) || a > 0 && b > 0 && b != a+1 {
+			s.w.fail("server %d: %v is logged after %v", s.id, next, last)
+		}
+	}
+	s.pending = append(s.pending, txns...)
+}
+
 func (s *server) truncate(z Zxid, base bool) {
 	i := len(s.log)
 	for i > 0 && s.log[i-1].Zxid > z {
@@ -700,7 +716,7 @@ func (s *server) read(from, last Zxid) []Txn {
 		if t.Zxid <= from || t.Zxid > last {
 			continue
 		}
-		if !follows(at, t.Zxid) {
+		if a, b := s.w.place[at], s.w.place[t.Zxid]; !follows(at, t.Zxid) || b > 0 && (a > 0 || at == 0) && b != a+1 {
 			s.w.fail("server %d: read from %v to %v: %v comes after %v", s.id, from, last, t.Zxid, at)
 		}
 		txns = append(txns, t)
@@ -849,6 +865,9 @@ func (s *server) restore(o Restore) {
 			s.state = simState{}
 		}
 		if p == nil || p.back.broken || w.faults && w.rng.IntN(10) == 0 {
+			if p != nil && !o.Skip && w.rng.IntN(2) == 0 {
+				s.snaps = append(s.snaps, p.back.state) // it breaks behind the last znode
+			}
 			s.m.Restored(w.now, errors.New("broken"))
 			return
 		}
