@@ -9,14 +9,15 @@ import (
 // TestKillLeader kills the leader under load, whichever program it is, until both kinds have led.
 func TestKillLeader(t *testing.T) {
 	for _, tc := range []struct {
-		name   string
-		apache []int
+		name      string
+		observers int
+		apache    []int
 	}{
-		{"one of zkcore", []int{1, 3}},
-		{"two of zkcore", []int{2}},
+		{"one of zkcore", 0, []int{1, 3}},
+		{"two of zkcore, and an observer of each kind", 2, []int{2, 5}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			e := ensemble(t, harness.Options{Servers: 3, Apache: tc.apache})
+			e := ensemble(t, harness.Options{Servers: 3, Observers: tc.observers, Apache: tc.apache})
 			startLed(t, e, e.Servers[2])
 			l := startLoad(t, e, "/load")
 			l.waitAcked(200)
@@ -25,7 +26,7 @@ func TestKillLeader(t *testing.T) {
 			if harness.Apache() {
 				kinds = 1
 			}
-			for round := 0; round < 6 && len(killed) < kinds; round++ {
+			for round := 0; round < 20 && len(killed) < kinds; round++ {
 				leader := e.Leader()
 				leader.Kill9()
 				killed[kind(leader)]++

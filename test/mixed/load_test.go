@@ -71,6 +71,9 @@ func lost(err error) bool {
 	return errors.Is(err, zkerr.ConnectionLoss) || errors.Is(err, context.Canceled)
 }
 
+// pause is between two writes of a lane: what is written will be read from every server.
+const pause = 2 * time.Millisecond
+
 // account takes note of what became of paths, and says whether to go on.
 func (l *load) account(w *writer, err error, paths ...string) bool {
 	w.mu.Lock()
@@ -93,6 +96,7 @@ func (l *load) account(w *writer, err error, paths ...string) bool {
 
 func (l *load) create(ctx context.Context, w *writer, lane string) {
 	for i := 0; ctx.Err() == nil; i++ {
+		time.Sleep(pause)
 		path := fmt.Sprintf("%s/%d-%s-%06d", l.prefix, w.id, lane, i)
 		_, err := w.c.Create(ctx, path, []byte(path), client.Persistent)
 		if !l.account(w, err, path) {
@@ -103,6 +107,7 @@ func (l *load) create(ctx context.Context, w *writer, lane string) {
 
 func (l *load) multi(ctx context.Context, w *writer) {
 	for i := 0; ctx.Err() == nil; i++ {
+		time.Sleep(pause)
 		path := fmt.Sprintf("%s/%d-m-%06d", l.prefix, w.id, i)
 		_, err := w.c.Multi(ctx, client.CreateOp{Path: path + "-1", WithStat: true}, client.CreateOp{Path: path + "-2"})
 		if !l.account(w, err, path+"-1", path+"-2") {
@@ -117,6 +122,7 @@ func (l *load) count(ctx context.Context, w *writer) {
 	path := l.counter(w)
 	version := int32(0)
 	for ctx.Err() == nil {
+		time.Sleep(pause)
 		r, err := w.c.Set(ctx, path, fmt.Append(nil, version+1), version)
 		w.mu.Lock()
 		switch {
