@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"runtime"
 	"strings"
@@ -334,6 +335,34 @@ func TestSlowLearnerIsDropped(t *testing.T) {
 	}
 	closes(t, "the learner", conn)
 	c.Agree(c.Write(1))
+}
+
+// When the zxids of an epoch are used up another one begins. What the node has prepared
+// behind the last of them comes too late, like all that comes after a leader's end.
+func TestEpochIsUsedUp(t *testing.T) {
+	c, leader := cluster(t, nil)
+	e := c.Members[leader].(*ensemble)
+	e.mu.Lock()
+	role := e.role
+	e.offered = consensus.MakeZxid(role.Epoch, math.MaxUint32-3)
+	e.mu.Unlock()
+	txns := func(from consensus.Zxid, n int) (txns []consensus.Txn) {
+		for i := range n {
+			txns = append(txns, consensus.Txn{Zxid: from + consensus.Zxid(i), Data: make([]byte, 32)})
+		}
+		return txns
+	}
+	next := e.offered + 1
+	for range 3 {
+		if err := e.Propose(role.Term, txns(next, 4)); !errors.Is(err, consensus.ErrNotNow) {
+			t.Fatalf("propose 4 from %v: %v", next, err)
+		}
+		next += 4
+	}
+	c.Agree(c.Write(3))
+	if l := c.Leader(); c.Nodes[l].State().Role.Epoch <= role.Epoch {
+		t.Errorf("leading in epoch %d after %d", c.Nodes[l].State().Role.Epoch, role.Epoch)
+	}
 }
 
 // A sync is answered only when a majority said, after it was asked, whom it follows.

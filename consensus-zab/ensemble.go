@@ -880,6 +880,7 @@ func (e *ensemble) Propose(term uint64, txns []consensus.Txn) error {
 		e.post(func(m *protocol.Member, now protocol.Time) {
 			m.Resign(now, term, "the epoch's zxids are used up: a new epoch begins")
 		})
+		e.role.State = consensus.Looking // refuses what comes until the node knows
 		return consensus.ErrNotNow
 	}
 	e.offered = last
