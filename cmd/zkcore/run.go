@@ -54,7 +54,7 @@ func run(ctx context.Context, cfg *config.Config, out io.Writer) error {
 	nc.Fail = func(code int, _ error) { os.Exit(code) } // the node has logged why
 	nc.FourLetter = func(n *node.Node, word string, c net.Conn) bool {
 		w := *words
-		w.Source = source{n, cfg.SessionlessTimeout}
+		w.Source = source{n, cfg.SessionlessTimeout, c.RemoteAddr().String()}
 		return w.Answer(word, c)
 	}
 	n, err := node.Start(ctx, nc)
@@ -63,7 +63,7 @@ func run(ctx context.Context, cfg *config.Config, out io.Writer) error {
 	}
 	if cfg.MetricsEnabled {
 		w := *words
-		w.Source = source{n, cfg.SessionlessTimeout}
+		w.Source = source{n, cfg.SessionlessTimeout, ""}
 		addr, err := w.Serve(ctx, cfg.MetricsHost, cfg.MetricsPort, log)
 		if err != nil {
 			return closeAfter(n, err)

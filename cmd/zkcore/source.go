@@ -12,6 +12,7 @@ type source struct {
 	n *node.Node
 	// sessionless is how long a connection may take to open a session.
 	sessionless time.Duration
+	asker       string // the client address of who asks, if it is one of the connections
 }
 
 func (s source) Facts() admin.Facts {
@@ -59,7 +60,10 @@ func (s source) Connections() []admin.Connection {
 		if c.Session == 0 {
 			a.Expires = c.Established.Add(s.sessionless)
 		}
-		if c.Writing {
+		switch {
+		case c.RemoteAddr == s.asker: // it has sent its word, and nothing more is read
+			a.Interest, a.Received = 0, 1
+		case c.Writing:
 			a.Interest = 5
 		}
 		if c.Count > 0 {

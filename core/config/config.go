@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net"
 	"strings"
 	"time"
 
@@ -185,6 +186,11 @@ func (c *Config) readListeners(r *reader) {
 		c.ClientPort = -1
 	}
 	c.ClientPortAddress = r.text("clientPortAddress", "")
+	if host := c.ClientPortAddress; host != "" && r.err == nil {
+		if _, err := net.LookupHost(host); err != nil {
+			r.fail("clientPortAddress", "%v", err)
+		}
+	}
 	if c.ClientPortAddress != "" && c.ClientPort < 0 {
 		r.fail("clientPortAddress", "clientPortAddress is set but clientPort is not set")
 	}

@@ -140,6 +140,7 @@ func TestRefused(t *testing.T) {
 		{"boolean", "dataDir=DATA\nstandaloneEnabled=maybe\n", "", "zoo.cfg:2: standaloneEnabled: Invalid option maybe for standaloneEnabled. Choose 'true' or 'false.'"},
 		{"session timeouts", "dataDir=DATA\nminSessionTimeout=9000\nmaxSessionTimeout=8000\n", "", "minSessionTimeout must not be larger than maxSessionTimeout"},
 		{"address without port", "dataDir=DATA\nclientPortAddress=::1\n", "", "clientPortAddress is set but clientPort is not set"},
+		{"address", "dataDir=DATA\nclientPort=2181\nclientPortAddress=300.0.0.1\n", "", "zoo.cfg:3: clientPortAddress: lookup 300.0.0.1"},
 		{"electionAlg", head + "electionAlg=2\n", "", "zoo.cfg:5: electionAlg: Invalid electionAlg value. Only 3 is supported."},
 		{"peerType", head + "peerType=boss\n", "", "Unrecognised peertype: boss"},
 		{"metrics class", head + "metricsProvider.className=com.example.M\n", "", "metrics provider class was not found"},

@@ -217,8 +217,12 @@ func (n *Node) accept(c *conn.Conn) conn.Client {
 }
 
 func (n *Node) fourLetter(word string, nc net.Conn) bool {
-	n.received.Add(1) // the word counts as a packet
-	return n.cfg.FourLetter != nil && n.cfg.FourLetter(n, word, nc)
+	n.received.Add(1) // the word counts as a packet, and so does its answer
+	if n.cfg.FourLetter == nil || !n.cfg.FourLetter(n, word, nc) {
+		return false
+	}
+	n.sent.Add(1)
+	return true
 }
 
 // clock is monotonic time since the start, in ns.
