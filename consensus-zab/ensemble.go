@@ -74,6 +74,7 @@ type event func(m *protocol.Member, now protocol.Time)
 const maxEventBytes = 16 << 20
 
 func openEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *journal, c *caller) (consensus.Member, error) {
+	cfg.Log = limited(cfg.Log)
 	e := &ensemble{
 		cfg: cfg, opts: o, fs: fsys, log: s.log, journal: j, caller: c, m: meter{cfg.Metrics},
 		start: time.Now().Add(-time.Second), // so that no time is 0
