@@ -58,9 +58,9 @@ type Node struct {
 	sink  sink // Deliver's
 	snaps snapshots
 
-	// tick's own: when it was last called; the zxid that was applied then, whether
-	// txns waited behind it, and whether they had waited for a whole tick.
-	lastTick       atomic.Int64 // ns
+	// tick's own: the zxid that was applied when it was last called, whether txns
+	// waited behind it, and whether they had waited since the call before.
+	lastBeat       atomic.Int64 // beat's, ns
 	tickZxid       int64
 	waiting, stuck bool
 
@@ -148,7 +148,7 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	undo = append(undo, func() { n.member.Close() })
 
-	n.lastTick.Store(n.clock())
+	n.lastBeat.Store(n.clock())
 	n.wg.Add(3)
 	go n.drains()
 	go n.ticks()

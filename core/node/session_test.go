@@ -238,7 +238,7 @@ func TestPause(t *testing.T) {
 		p.greet(&proto.ConnectRequest{TimeoutMS: 4000})
 		time.Sleep(3500 * time.Millisecond)
 		synctest.Wait()
-		r.n.lastTick.Add(-10e9) // as if the last tick had been long ago
+		r.n.lastBeat.Add(-10e9) // as if the last tick had been long ago
 		time.Sleep(4 * time.Second)
 		synctest.Wait()
 		p.write(p.requestXid(proto.XidPing, proto.OpPing, nil))
@@ -252,6 +252,27 @@ func TestPause(t *testing.T) {
 		synctest.Wait()
 		if _, ok := r.session(p.session); ok {
 			t.Fatal("silence does not count any more")
+		}
+	})
+}
+
+// TestShortPause: a pause that is shorter than any session's timeout is as bad for who
+// was last heard from a while before.
+func TestShortPause(t *testing.T) {
+	bubble(t, func(c *Config) { c.TickMS = 1000 }, func(t *testing.T, r *rig, dial func() *peer) {
+		p := dial()
+		p.greet(&proto.ConnectRequest{TimeoutMS: 2000})
+		time.Sleep(1900 * time.Millisecond)
+		synctest.Wait()
+		r.n.lastBeat.Add(-900e6) // as if the last second had been none
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if _, ok := r.session(p.session); !ok {
+			t.Fatal("the session is gone")
+		}
+		p.write(p.requestXid(proto.XidPing, proto.OpPing, nil))
+		if a := p.reply(); a.Err != zkerr.OK {
+			t.Fatal(a.Err)
 		}
 	})
 }

@@ -8,27 +8,42 @@ import (
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
+// beats is how often in a tick a node looks whether it was asleep.
+const beats = 4
+
 // ticks is the goroutine by which time passes: each tick a leader expires
 // sessions, and every node closes the connections of clients that are silent.
 func (n *Node) ticks() {
 	defer n.wg.Done()
-	t := time.NewTicker(time.Duration(n.cfg.TickMS) * time.Millisecond)
+	t := time.NewTicker(max(time.Duration(n.cfg.TickMS)*time.Millisecond/beats, time.Millisecond))
 	defer t.Stop()
-	for {
+	for i := 1; ; i++ {
 		select {
 		case <-t.C:
-			n.tick()
+			if pause := n.beat(); pause > 0 || i%beats == 0 {
+				n.tick(pause)
+			}
 		case <-n.closing:
 			return
 		}
 	}
 }
 
-func (n *Node) tick() {
+// beat notes that this process runs. It returns for how long it did not, if that was
+// so long that a session may have been active without this node's hearing of it: of
+// the time between two signs of life a session has little more than half its timeout,
+// and the shortest timeout is two ticks.
+func (n *Node) beat() (pause time.Duration) {
 	now := n.clock()
-	tick := n.cfg.TickMS * 1e6
-	was := n.lastTick.Swap(now)
-	late := now-was > 2*tick
+	gap := now - n.lastBeat.Swap(now)
+	if tick := n.cfg.TickMS * 1e6; gap > tick/beats+tick/2 {
+		return time.Duration(gap)
+	}
+	return 0
+}
+
+func (n *Node) tick(pause time.Duration) {
+	now := n.clock()
 
 	n.mu.RLock()
 	leading, term := n.serving && n.role.State == consensus.Leading, n.role.Term
@@ -44,12 +59,12 @@ func (n *Node) tick() {
 	stuck := waiting && n.waiting && last == n.tickZxid
 	n.waiting, n.tickZxid = waiting, last
 	switch {
-	case late && now-was > int64(time.Second):
-		n.log.Warn("this process was paused: sessions get a fresh timeout", "for", time.Duration(now-was))
+	case pause > time.Second:
+		n.log.Warn("this process was paused: sessions get a fresh timeout", "for", pause)
 	case !stuck && n.stuck:
 		n.log.Warn("the log stood still: sessions get a fresh timeout")
 	}
-	again := late || !stuck && n.stuck
+	again := pause > 0 || !stuck && n.stuck
 	n.stuck = stuck
 
 	n.sweep(now, leading, again)
