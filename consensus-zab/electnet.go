@@ -40,11 +40,16 @@ type electPeer struct {
 	next    []byte // to be sent: only the newest counts
 	last    []byte // the last one that was sent, for a connection that begins anew
 	dialing bool
+	knocks  int // since the last connection
 }
 
 // crossing is how long a knock and a connection in the other direction may miss each
 // other.
 const crossing = 500 * time.Millisecond
+
+// maxKnocks is how often a server knocks that nobody calls back, but for what there is to
+// send.
+const maxKnocks = 6
 
 func newElectNet(e *ensemble, self consensus.Server) *electNet {
 	n := &electNet{e: e, self: self, busy: make(chan struct{}, 64), peers: map[consensus.ServerID]*electPeer{}}
@@ -229,10 +234,22 @@ func (n *electNet) dial(p *electPeer) {
 		case p.id > n.self.ID:
 			c.Close()
 			n.reach(p.id, protocol.Unknown)
+			n.knockAgain(p)
 		default:
 			n.attach(p, c)
 		}
 	}()
+}
+
+// knockAgain knocks once more if nobody calls back. The port of a process that is just
+// dying may still be open: whether it is gone an election wants to know soon.
+func (n *electNet) knockAgain(p *electPeer) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if p.knocks < maxKnocks && p.c == nil {
+		p.knocks++
+		time.AfterFunc(10*time.Millisecond<<p.knocks, func() { n.dial(p) })
+	}
 }
 
 func (n *electNet) connect(p *electPeer) (net.Conn, error) {
@@ -268,7 +285,7 @@ func (n *electNet) attach(p *electPeer, c net.Conn) {
 	if p.c != nil {
 		p.c.Close()
 	}
-	p.c, p.since = c, time.Now()
+	p.c, p.since, p.knocks = c, time.Now(), 0
 	if p.next == nil {
 		p.next = p.last
 	}

@@ -833,7 +833,7 @@ func (e *ensemble) dialLeader(ctx context.Context, addrs []string) (net.Conn, er
 		select {
 		case <-ctx.Done():
 			return nil, last
-		case <-time.After(e.opts.connectDelay):
+		case <-time.After(min(e.opts.connectDelay, 2*time.Millisecond<<min(try, 10))):
 		}
 	}
 }

@@ -141,6 +141,10 @@ func (e *Election) looking(now Time, from ServerID, n Notification) {
 		e.newRound(now, v)
 	} else if e.beats(n.Vote(), e.proposal) {
 		e.propose(now, n.Vote())
+	} else if v := n.Vote(); !v.Matches(e.proposal) {
+		// It may have begun to look after this server's vote came by, and so never have
+		// counted it. Apache's servers find that out when they ask again.
+		e.tell(from, e.proposal, quorum.Looking)
 	}
 	v := n.Vote()
 	v.Version = 0 // as Apache keeps it

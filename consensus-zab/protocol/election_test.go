@@ -88,8 +88,14 @@ func TestElection(t *testing.T) {
 		for _, n := range []Notification{vote(looking, 1, 7, 1, 2), vote(looking, 2, 6, 1, 2), vote(looking, 2, 9, 1, 1)} {
 			u.hear(2, n)
 		}
-		if len(u.said) != said {
-			t.Errorf("after worse votes it says %+v", u.said[said:])
+		for _, n := range u.said[said:] {
+			// Only the one with the worse vote is told, and no other one than before.
+			if n.To != 2 || n.N.Leader != 3 || n.N.State != looking {
+				t.Errorf("after worse votes it says %+v", n)
+			}
+		}
+		if len(u.said) != said+3 {
+			t.Errorf("it answers %d of 3 worse votes", len(u.said)-said)
 		}
 	})
 	t.Run("when all agree it is over at once", func(t *testing.T) {
