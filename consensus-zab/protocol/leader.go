@@ -214,9 +214,11 @@ func (l *leader) establish() {
 		}
 	}
 	l.m.report("leading", "epoch", l.epoch, "with", with, "zxid", h.last, "ms", int64((l.m.now-l.since)/Millisecond))
-	for _, p := range l.peers {
+	for _, p := range slices.Clone(l.peers) {
 		if p.accepted {
 			l.activate(p)
+		} else {
+			l.sync(p) // if it had to wait for this
 		}
 	}
 }
@@ -386,6 +388,9 @@ func (l *leader) ackEpoch(p *peer, k *Packet) {
 func (l *leader) sync(p *peer) {
 	if l.stage < syncing || !p.agreed || p.offered || p.looking {
 		return
+	}
+	if p.at < 0 && l.stage < broadcasting {
+		return // it is about to lose what it has: not before that is known to be elsewhere
 	}
 	p.began = l.m.now
 	h := l.m.hist
@@ -875,10 +880,9 @@ func (l *leader) tick() string {
 		if m.now > l.deadline {
 			return "no quorum in time: " + l.stage.String()
 		}
-		if l.stage == discovering && m.cfg.GiveUp >= 0 && m.now-l.since > m.cfg.GiveUp &&
-			!m.cfg.Quorum.Has(func(id ServerID) bool { return !l.elsewhere[id] }) {
+		if m.cfg.GiveUp >= 0 && m.now-l.since > m.cfg.GiveUp && !m.cfg.Quorum.Has(l.mayFollow) {
 			m.count("quit_leading_due_to_disloyal_voter", 1)
-			return "a quorum looks for another leader"
+			return "a quorum is gone, or looks for another leader"
 		}
 		// Learners that wait for the others must not think that they are alone.
 		if l.stage == syncing && m.now >= l.nextPing {
@@ -903,6 +907,11 @@ func (l *leader) tick() string {
 		return "lost the quorum"
 	}
 	return ""
+}
+
+// mayFollow says whether a voter is here or may still come.
+func (l *leader) mayFollow(id ServerID) bool {
+	return id == l.m.cfg.ID || l.byID[id] != nil || !l.elsewhere[id] && l.m.election.reach[id] != Refused
 }
 
 // next is when tick has something to do.

@@ -248,7 +248,7 @@ func (m *Member) Notification(now Time, from ServerID, n Notification) {
 // leading without a quorum while voters look for somebody else.
 func (m *Member) disloyal(from ServerID, n Notification) {
 	switch l, f := m.leader, m.learner; {
-	case l != nil && l.stage == discovering:
+	case l != nil && l.stage < broadcasting:
 		if n.State == quorum.Looking && n.Leader != int64(m.cfg.ID) && l.byID[from] == nil {
 			l.elsewhere[from] = true
 		}

@@ -64,6 +64,22 @@ func TestLearner(t *testing.T) {
 			t.Errorf("at %v, %v", r.state, r.m.role.State)
 		}
 	})
+	t.Run("the role comes behind all that was proposed before UPTODATE", func(t *testing.T) {
+		// Among it may be what the node forwarded to this leader on an earlier connection.
+		r := newLearnerRig(t, 1<<32|4, runs, 1)
+		r.packets(1, leaderInfo(2))
+		r.packets(1, plain(quorum.TypeDiff, 1<<32|9), plain(quorum.TypeNewLeader, e2))
+		r.packets(1, body(e2+1), plain(quorum.TypeUpToDate, -1))
+		if r.state != 1<<32|9 || r.m.role.State != consensus.Looking {
+			t.Fatalf("at %v, %v", r.state, r.m.role.State)
+		}
+		r.packets(1, plain(quorum.TypePing, 0), body(e2+2), plain(quorum.TypeCommit, e2+1))
+		r.m.Flush(r.now)
+		r.run()
+		if r.state != e2+1 || r.m.role.State != consensus.Following {
+			t.Fatalf("at %v, %v", r.state, r.m.role.State)
+		}
+	})
 	t.Run("NEWLEADER is acked when log and epoch are on disk", func(t *testing.T) {
 		r := newLearnerRig(t, 0, nil, 1)
 		r.packets(1, leaderInfo(2))
@@ -316,6 +332,78 @@ func TestLeader(t *testing.T) {
 		r.join(1, 13, 2)
 		if r.m.leader.epoch != 8 {
 			t.Errorf("epoch %d", r.m.leader.epoch)
+		}
+	})
+	t.Run("a server that lost its data gets none before the epoch stands", func(t *testing.T) {
+		r := newRig(t, 3, []byte(three), Start{Runs: []Run{{1<<32 | 1, 1<<32 | 9}}, Accepted: 1, Current: 1})
+		r.lead()
+		hello := func(id ServerID, c Conn, at Zxid) {
+			r.m.Accepted(r.now, c, "")
+			info := quorum.LearnerInfo{ServerID: int64(id), ProtocolVersion: quorum.ProtocolVersion}
+			r.packets(c, Packet{Type: quorum.TypeFollowerInfo, Zxid: 1 << 32, Data: info.Append(nil)})
+			r.packets(c, Packet{Type: quorum.TypeAckEpoch, Zxid: int64(at), Data: quorum.AppendInt(nil, 1)})
+		}
+		hello(1, 11, -1)
+		if r.m.leader.stage != proposing {
+			t.Fatalf("its word counts: %v", r.m.leader.stage)
+		}
+		hello(2, 12, 1<<32|9)
+		if ks := r.take(11); len(ks) != 1 || r.m.leader.find(11).looking {
+			t.Fatalf("it got %+v", ks)
+		}
+		r.packets(12, plain(quorum.TypeAck, e2))
+		if r.m.leader.stage != broadcasting || r.m.leader.find(11).how != "SNAP" {
+			t.Fatalf("%v, it gets %q", r.m.leader.stage, r.m.leader.find(11).how)
+		}
+	})
+	t.Run("it stands down when its quorum has become impossible", func(t *testing.T) {
+		r := newRig(t, 3, []byte(three), Start{Runs: []Run{{1<<32 | 1, 1<<32 | 9}}, Accepted: 1, Current: 1})
+		r.lead()
+		r.m.Accepted(r.now, 11, "")
+		info := quorum.LearnerInfo{ServerID: 1, ProtocolVersion: quorum.ProtocolVersion}
+		r.packets(11, Packet{Type: quorum.TypeFollowerInfo, Zxid: 1 << 32, Data: info.Append(nil)})
+		r.m.Notification(r.now, 2, Notification{State: quorum.Looking, Leader: 2, ElectionEpoch: 9, Version: 2})
+		r.now += 400 * ms
+		r.m.Tick(r.now)
+		r.run()
+		if r.m.leader == nil || r.m.leader.stage != proposing {
+			t.Fatal("it stands down with a quorum")
+		}
+		r.m.Closed(r.now, 11, "killed")
+		r.m.Reach(r.now, 1, Refused)
+		r.now += 400 * ms
+		r.m.Tick(r.now)
+		r.run()
+		if r.m.leader != nil {
+			t.Fatal("it waits for a quorum that can't come to be")
+		}
+	})
+	t.Run("UPTODATE waits for what was forwarded on the connection before", func(t *testing.T) {
+		r := newLeaderRig(t)
+		k := body(e2 + 1)
+		k.Data[7], k.Data[11] = 5, 6 // session 5, cxid 6
+		req := quorum.Request{SessionID: 5, Cxid: 6, Op: 1}
+		r.m.Packets(r.now, 11, []Packet{{Type: quorum.TypeRequest, Zxid: -1, Data: req.Append(nil)}})
+		r.m.Outputs() // Receive, which the node is slow to take in
+		r.m.Closed(r.now, 11, "cut")
+		r.run()
+		// It comes again. Meanwhile the other one holds the quorum.
+		r.m.Accepted(r.now, 12, "")
+		info := quorum.LearnerInfo{ServerID: 1, ProtocolVersion: quorum.ProtocolVersion}
+		r.packets(12, Packet{Type: quorum.TypeFollowerInfo, Zxid: e2.Epoch() << 32, Data: info.Append(nil)})
+		r.packets(12, Packet{Type: quorum.TypeAckEpoch, Zxid: int64(r.m.hist.last), Data: quorum.AppendInt(nil, -1)})
+		r.packets(12, plain(quorum.TypeAck, e2))
+		for _, k := range r.take(12) {
+			if k.Type == quorum.TypeUpToDate {
+				t.Fatal("UPTODATE overtakes the request")
+			}
+		}
+		r.m.Propose(r.now, r.m.term, []Txn{{Zxid: e2 + 1, Data: k.Data}})
+		r.run()
+		r.m.Flush(r.now)
+		r.run()
+		if ks := r.take(12); len(ks) != 2 || ks[0].Type != quorum.TypeProposal || ks[1].Type != quorum.TypeUpToDate {
+			t.Fatalf("sent %+v", ks)
 		}
 	})
 	t.Run("syncs share rounds of pings", func(t *testing.T) {
