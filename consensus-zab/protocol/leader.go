@@ -93,11 +93,16 @@ type pendingSync struct {
 	round int64
 }
 
-// A pendingAnswer to a REVALIDATE waits until zxid is committed.
+// A pendingAnswer to a REVALIDATE waits until all that was given to the node before is
+// proposed, which is up to zxid then, and until that is committed: what the session's
+// client asked for on its earlier connection comes to the learner before the answer.
 type pendingAnswer struct {
-	conn Conn
-	data []byte
-	zxid Zxid
+	conn  Conn
+	data  []byte
+	since Time
+	fence int64
+	ready bool
+	zxid  Zxid
 }
 
 // A peer is a learner as the leader sees it.
@@ -611,7 +616,7 @@ func (l *leader) accepted(p *peer) {
 // proposed, and it sends that again. An observer hears of what is committed only.
 func (l *leader) activate(p *peer) {
 	if !p.passed {
-		if l.settled < p.fence && l.m.now-p.joined < l.m.cfg.Tick {
+		if !l.behind(p.fence, p.joined) {
 			return
 		}
 		p.passed, p.after = true, l.proposed
@@ -662,6 +667,12 @@ func (l *leader) settle(txns []Txn) {
 	if l.owed = l.owed[n:]; len(l.owed) == 0 {
 		l.owed = nil
 	}
+}
+
+// behind says whether the first fence requests that were given to the node are proposed.
+// A node makes a txn of each; should one not do so, nobody waits for ever.
+func (l *leader) behind(fence int64, since Time) bool {
+	return l.settled >= fence || l.m.now-since >= l.m.cfg.Tick
 }
 
 // flush does what the inputs since the last one made possible.
@@ -753,8 +764,14 @@ func (l *leader) answer() {
 		l.m.out(Synced{own})
 	}
 	n = 0
-	for ; n < len(l.answers) && done(l.answers[n].zxid); n++ {
-		a := l.answers[n]
+	for ; n < len(l.answers); n++ {
+		a := &l.answers[n]
+		if !a.ready && l.behind(a.fence, a.since) {
+			a.ready, a.zxid = true, l.proposed
+		}
+		if !a.ready || !done(a.zxid) {
+			break
+		}
 		l.m.out(Send{To: []Conn{a.conn}, Packets: []Packet{{Type: quorum.TypeRevalidate, Zxid: -1, Data: a.data}}})
 	}
 	l.answers = l.answers[n:]
@@ -857,7 +874,7 @@ func (l *leader) revalidate(p *peer, k *Packet) {
 func (l *leader) revalidated(c Conn, session int64, alive bool) {
 	if p := l.find(c); p != nil && p.active {
 		data := quorum.Revalidated{SessionID: session, Valid: alive}.Append(nil)
-		l.answers = append(l.answers, pendingAnswer{c, data, l.proposed})
+		l.answers = append(l.answers, pendingAnswer{conn: c, data: data, since: l.m.now, fence: l.given})
 	}
 }
 

@@ -406,6 +406,33 @@ func TestLeader(t *testing.T) {
 			t.Fatalf("sent %+v", ks)
 		}
 	})
+	t.Run("a revalidation is answered behind what was forwarded before", func(t *testing.T) {
+		r := newLeaderRig(t)
+		k := body(e2 + 1)
+		k.Data[7], k.Data[11] = 5, 6 // session 5, cxid 6
+		req := quorum.Request{SessionID: 5, Cxid: 6, Op: 1}
+		ask := quorum.Revalidate{SessionID: 5, TimeoutMS: 1000}
+		r.m.Packets(r.now, 11, []Packet{{Type: quorum.TypeRequest, Zxid: -1, Data: req.Append(nil)},
+			{Type: quorum.TypeRevalidate, Zxid: -1, Data: ask.Append(nil)}})
+		r.m.Outputs()
+		r.m.RevalidateDone(r.now, 11, 5, true) // the request is still in the node's queue
+		r.m.Flush(r.now)
+		r.run()
+		if ks := r.take(11); len(ks) != 0 {
+			t.Fatalf("sent %+v", ks)
+		}
+		r.m.Propose(r.now, r.m.term, []Txn{{Zxid: e2 + 1, Data: k.Data}})
+		r.run()
+		if ks := r.take(11); len(ks) != 1 || ks[0].Type != quorum.TypeProposal {
+			t.Fatalf("sent %+v", ks)
+		}
+		r.packets(11, plain(quorum.TypeAck, e2+1))
+		r.m.Flush(r.now)
+		r.run()
+		if ks := r.take(11); len(ks) != 2 || ks[0].Type != quorum.TypeCommit || ks[1].Type != quorum.TypeRevalidate {
+			t.Fatalf("sent %+v", ks)
+		}
+	})
 	t.Run("syncs share rounds of pings", func(t *testing.T) {
 		r := newLeaderRig(t)
 		r.take(11)
