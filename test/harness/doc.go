@@ -18,6 +18,8 @@
 //	ZKCORE_TEST_BINARY  a zkcore binary to run instead of building one
 //	ZKCORE_TEST_LOGS    a folder that gets a copy of each server's log
 //
+//	ZKCORE_TEST_APACHE_CLASSPATH  a release of Apache's other than Debian's
+//
 // No method may be called from several goroutines at once for the same server, except Addr, Pid,
 // FourLetter, Mode, RSS and Log.
 package harness

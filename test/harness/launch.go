@@ -42,9 +42,13 @@ func Tool(t testing.TB, name, debian string) string {
 	return path
 }
 
-// ApacheClasspath is what Apache's server and shell of Debian's package zookeeper run with.
+// ApacheClasspath is what Apache's server and shell run with: those of Debian's package zookeeper,
+// unless the environment names others.
 func ApacheClasspath(t testing.TB) string {
 	t.Helper()
+	if cp := os.Getenv("ZKCORE_TEST_APACHE_CLASSPATH"); cp != "" {
+		return cp
+	}
 	const dir = "/usr/share/java/"
 	jars := []string{dir + "zookeeper.jar", dir + "slf4j-simple.jar"} // the manifest of the first names the others
 	for _, jar := range jars {

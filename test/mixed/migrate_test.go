@@ -27,17 +27,38 @@ func TestRollingMigration(t *testing.T) {
 			e.Await()
 			l := startLoad(t, e, "/load")
 			l.waitAcked(200)
+			// An Apache leader sends a tree that changes while it does. Apache's learners then
+			// compare digests which can't be equal yet, to no harm; ours don't.
+			fuzzy := make(map[*harness.Server]bool)
 			for _, apache := range []bool{false, true} {
 				for _, s := range e.Servers {
+					led := e.Leader() == s
 					tc.leave(s)
 					l.waitAcked(20)
 					s.Apache = apache || harness.Apache()
-					rejoin(t, e, s, tc.how)
+					how := tc.how
+					if led && how == "DIFF" {
+						how = "" // it may have logged what nobody else has: see TestForget
+					}
+					rejoin(t, e, s, how)
 					l.waitAcked(100)
-					t.Logf("server %d is %s now, server %d leads", s.ID, kind(s), e.Leader().ID)
+					leader := e.Leader()
+					t.Logf("server %d is %s now, server %d leads", s.ID, kind(s), leader.ID)
+					fuzzy[s] = s.Apache && leader.Apache && tc.how == "SNAP"
+					for _, s := range e.Servers {
+						if !fuzzy[s] {
+							noMismatch(t, s)
+						}
+					}
 				}
 			}
 			l.finish()
+			for s := range fuzzy {
+				if fuzzy[s] {
+					s.Restart() // it counts anew
+				}
+			}
+			e.Await()
 			l.check(e)
 			t.Logf("%d writes answered", l.acked.Load())
 		})
