@@ -207,6 +207,7 @@ func (l *leader) establish() {
 	l.proposed = consensus.MakeZxid(l.epoch, 0)
 	l.leadsSince = l.m.now
 	l.nextPing = l.m.now + l.m.cfg.Tick/2
+	l.confirmed = l.round // the pings so far were for nobody to answer: no sync waits for them
 	h := l.m.hist
 	h.committed = h.last
 	h.deliver(h.last, l.m.out)

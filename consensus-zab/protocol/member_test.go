@@ -433,6 +433,27 @@ func TestLeader(t *testing.T) {
 			t.Fatalf("sent %+v", ks)
 		}
 	})
+	t.Run("the first sync waits for no ping of the time before", func(t *testing.T) {
+		r := newRig(t, 3, []byte(three), Start{Runs: []Run{{1<<32 | 1, 1<<32 | 9}}, Accepted: 1, Current: 1})
+		r.lead()
+		r.m.Accepted(r.now, 11, "")
+		info := quorum.LearnerInfo{ServerID: 1, ProtocolVersion: quorum.ProtocolVersion}
+		r.packets(11, Packet{Type: quorum.TypeFollowerInfo, Zxid: 1 << 32, Data: info.Append(nil)})
+		r.packets(11, Packet{Type: quorum.TypeAckEpoch, Zxid: 1<<32 | 9, Data: quorum.AppendInt(nil, 1)})
+		r.m.Tick(r.now) // while it waits for the acks of NEWLEADER
+		r.run()
+		r.packets(11, plain(quorum.TypeAck, e2))
+		r.take(11)
+		r.m.Sync(r.now, r.m.term, 1)
+		r.run()
+		if ks := r.take(11); len(ks) != 1 || ks[0].Type != quorum.TypePing {
+			t.Fatalf("sent %+v", ks)
+		}
+		r.packets(11, Packet{Type: quorum.TypePing, Data: []byte{}})
+		if len(r.ids) != 1 {
+			t.Fatal("the sync is not answered")
+		}
+	})
 	t.Run("syncs share rounds of pings", func(t *testing.T) {
 		r := newLeaderRig(t)
 		r.take(11)
