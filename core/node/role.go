@@ -2,6 +2,7 @@ package node
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"time"
 
@@ -82,11 +83,22 @@ func (n *Node) logRole(r consensus.Role) {
 
 // requeue queues what all clients wait for, those first that came first, and
 // returns the clients. The write lock is held.
+//
+// Left out, and closed, is who was not heard from for half his timeout: a client
+// that is there says something in a third of it. That one may have given up this
+// connection without a word and be on another server, and a new leader does not know
+// which of the two speaks for the session: what is asked here would be executed
+// behind what is asked there, or be taken for it.
 func (n *Node) requeue() []*client {
+	now := n.clock()
 	var waiting []*client
 	for _, cl := range n.clients {
 		cl.c.Lock()
-		if cl.fifo.n > 0 {
+		switch {
+		case cl.fifo.n == 0 || cl.c.Gone():
+		case cl.opened.Load() && !cl.Blocked() && now-cl.heard.Load() > int64(cl.timeoutMS)*1e6/2:
+			cl.c.CloseLocked(errors.New("nothing was heard for long when a leader came, and something was asked before"))
+		default:
 			waiting = append(waiting, cl)
 		}
 		cl.c.Unlock()

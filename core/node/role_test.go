@@ -170,6 +170,34 @@ func TestResubmitForwarded(t *testing.T) {
 	}
 }
 
+// TestSilentIsNotResubmitted: who asked for something and was not heard from since may
+// be on another server: a new leader does not get his old request from here.
+func TestSilentIsNotResubmitted(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, r *rig, dial func() *peer) {
+		silent, pinging := dial(), dial()
+		for _, p := range []*peer{silent, pinging} {
+			p.greet(&proto.ConnectRequest{TimeoutMS: 10000})
+		}
+		r.m.setRole(consensus.Following)
+		synctest.Wait()
+		for _, p := range []*peer{silent, pinging} {
+			p.send(proto.OpCreate, create(fmt.Sprintf("/%x", p.session), 0))
+		}
+		time.Sleep(3 * time.Second)
+		pinging.write(pinging.requestXid(proto.XidPing, proto.OpPing, nil))
+		time.Sleep(3 * time.Second)
+		r.m.setRole(consensus.Looking)
+		r.m.setRole(consensus.Following)
+		synctest.Wait()
+		silent.ended()
+		r.m.mu.Lock()
+		defer r.m.mu.Unlock()
+		if len(r.m.forwarded) != 1 || r.m.forwarded[0].Session != pinging.session {
+			t.Errorf("forwarded: %+v", r.m.forwarded)
+		}
+	})
+}
+
 // TestHoldEnds: without a leader for long, clients must try another server.
 func TestHoldEnds(t *testing.T) {
 	bubble(t, func(c *Config) { c.HoldMS = 3000 }, func(t *testing.T, r *rig, dial func() *peer) {
