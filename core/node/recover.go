@@ -44,7 +44,7 @@ func (n *Node) recover(max consensus.Zxid) (zxid consensus.Zxid, fresh bool, err
 		n.engine.Close()
 	} else if at := n.store.Applied(); n.store.Durable() > 0 && at <= int64(max) {
 		s.begun = true
-		return consensus.Zxid(at), false, n.engine.Open(n.store)
+		return consensus.Zxid(at), false, n.open()
 	}
 	first := !s.begun
 	s.begun = true
@@ -88,7 +88,7 @@ func (n *Node) recover(max consensus.Zxid) (zxid consensus.Zxid, fresh bool, err
 	if err := n.store.Reset(); err != nil {
 		return 0, false, err
 	}
-	return 0, first && start.Fresh, n.engine.Open(n.store)
+	return 0, first && start.Fresh, n.open()
 }
 
 // wholeLog says that the log begins with the first txn there can be: then no
@@ -115,6 +115,14 @@ func (n *Node) load(file txnlog.SnapshotFile) error {
 	return errors.Join(n.fill(r, file.Zxid), f.Close())
 }
 
+// open makes the store's state the engine's. Connections that have lost their state
+// are ending meanwhile, and drop their watches.
+func (n *Node) open() error {
+	n.watchMu.Lock()
+	defer n.watchMu.Unlock()
+	return n.engine.Open(n.store)
+}
+
 // fill makes the state that of a snapshot.
 func (n *Node) fill(r *txnlog.SnapshotReader, zxid consensus.Zxid) error {
 	if err := n.store.Reset(); err != nil {
@@ -123,7 +131,7 @@ func (n *Node) fill(r *txnlog.SnapshotReader, zxid consensus.Zxid) error {
 	if _, err := engine.ReadSnapshot(r, n.store, int64(zxid), n.engineOptions()); err != nil {
 		return err
 	}
-	return n.engine.Open(n.store)
+	return n.open()
 }
 
 // unload keeps everybody away from the engine, whose state is about to be
@@ -155,7 +163,7 @@ func (n *Node) Restore(zxid consensus.Zxid, r io.Reader) error {
 	if err := n.fill(txnlog.NewSnapshotReader(r, txnlog.StreamForm), zxid); err != nil {
 		n.engine.Close()
 		err = fmt.Errorf("load the leader's snapshot: %w", err)
-		err = errors.Join(err, n.store.Reset(), n.engine.Open(n.store))
+		err = errors.Join(err, n.store.Reset(), n.open())
 		n.loaded()
 		return err
 	}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"testing"
@@ -285,6 +286,35 @@ func TestRestore(t *testing.T) {
 	}
 	if n := start(t, consensus.Looking, false, func(c *Config) { c.DataDir = dir }).n; n.Info().Zxid != int64(snap.Zxid()) {
 		t.Fatalf("on disk is 0x%x, want %v", n.Info().Zxid, snap.Zxid())
+	}
+}
+
+// TestRestoreWhileClientsLeave: connections that end because the state goes drop their
+// watches while the new state is set up.
+func TestRestoreWhileClientsLeave(t *testing.T) {
+	src := start(t, consensus.Leading, false, func(c *Config) { c.Consensus.ConfigText = "version=0" })
+	r := start(t, consensus.Leading, false, func(c *Config) { c.Consensus.ConfigText = "version=1" })
+	for range 3 {
+		r.until("leading", r.n.Serving)
+		for range 40 {
+			p := r.connect()
+			p.must(proto.OpGetData, getWatch("/zookeeper/config"))
+		}
+		r.m.setRole(consensus.Looking)
+		snap, err := src.n.Snapshot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b bytes.Buffer
+		if _, err := snap.WriteTo(&b); err != nil {
+			t.Fatal(err)
+		}
+		snap.Close()
+		r.m.wait(func() { err = r.n.Restore(snap.Zxid(), &b) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.m.epoch()
 	}
 }
 
