@@ -365,6 +365,30 @@ func TestEpochIsUsedUp(t *testing.T) {
 	}
 }
 
+// A server whose election port ends each connection at once, since it does not know
+// this one, is not dialled without a pause.
+func TestUnwantedConnections(t *testing.T) {
+	c := consensustest.NewCluster(t, Open, 3, 0)
+	ln, err := net.Listen("tcp", c.Config(3).Servers[0].Election[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	c.Start(3)
+	start := time.Now()
+	for range 15 {
+		conn, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+	}
+	// The pauses, and the notifications that come in between, take seconds.
+	if d := time.Since(start); d < 500*time.Millisecond {
+		t.Errorf("15 connections in %v", d)
+	}
+}
+
 // A sync is answered only when a majority said, after it was asked, whom it follows.
 func TestSyncAsksTheMajority(t *testing.T) {
 	c := consensustest.NewCluster(t, Open, 3, 0)

@@ -41,11 +41,15 @@ type electPeer struct {
 	last    []byte // the last one that was sent, for a connection that begins anew
 	dialing bool
 	knocks  int // since the last connection
+	brief   int // connections in a row that did not last
 }
 
 // crossing is how long a knock and a connection in the other direction may miss each
 // other.
 const crossing = 500 * time.Millisecond
+
+// lasting is how long a connection stands that the other side wanted.
+const lasting = time.Second
 
 // maxKnocks is how often a server knocks that nobody calls back, but for what there is to
 // send.
@@ -304,12 +308,20 @@ func (n *electNet) attach(p *electPeer, c net.Conn) {
 }
 
 // detach forgets a connection, and tries for the next: its success or its refusal is what
-// an election wants to know.
+// an election wants to know. With a server that ends each of them at once, since it does
+// not know this one, there is ever more time between two.
 func (n *electNet) detach(p *electPeer, c net.Conn, err error) {
 	n.mu.Lock()
 	mine := p.c == c
+	var pause time.Duration
 	if mine {
 		p.c = nil
+		if p.brief++; time.Since(p.since) > lasting {
+			p.brief = 0
+		}
+		if p.brief > 2 {
+			pause = min(10*time.Millisecond<<min(p.brief, 10), time.Second)
+		}
 	}
 	closed := n.closed
 	n.mu.Unlock()
@@ -318,7 +330,11 @@ func (n *electNet) detach(p *electPeer, c net.Conn, err error) {
 	}
 	n.e.cfg.Log.Info("election port: connection lost", "server", p.id, "error", err)
 	n.reach(p.id, protocol.Unknown)
-	n.dial(p)
+	if pause == 0 {
+		n.dial(p)
+	} else {
+		time.AfterFunc(pause, func() { n.dial(p) })
+	}
 }
 
 func (n *electNet) write(p *electPeer, c net.Conn, gone chan struct{}) {
