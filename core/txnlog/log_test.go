@@ -166,6 +166,29 @@ func TestLogEndsBelowFrom(t *testing.T) {
 	if !slices.Equal(logNames(t, m), nil) || len(rec.Removed) != 2 || rec.Last != e1+50 {
 		t.Fatalf("left %v: %+v", logNames(t, m), rec)
 	}
+	// A file was begun for what comes next, and the server died before that was written.
+	m2 := newMem(t)
+	l2, _ := open(t, m2, Options{})
+	appendRange(t, l2, e1+1, e1+30, 10)
+	must(t, l2.Close())
+	put(t, m2, LogName(e1+31), appendMark(appendHeader(nil, markedDBID), e1+31, headerSize, headerSize))
+	if _, rec := open(t, m2, Options{From: e1 + 50}); len(rec.Removed) != 2 || len(logNames(t, m2)) != 0 {
+		t.Fatalf("left %v: %+v", logNames(t, m2), rec)
+	}
+	// The file before the one that is read ends too early, or where it should.
+	for last, removed := range map[consensus.Zxid]int{e1 + 45: 1, e1 + 50: 0} {
+		m3, m4 := newMem(t), newMem(t)
+		l3, _ := open(t, m3, Options{})
+		appendRange(t, l3, e1+1, last, 10)
+		must(t, l3.Close())
+		l4, _ := open(t, m4, Options{From: e1 + 50})
+		appendRange(t, l4, e1+51, e1+60, 10)
+		must(t, l4.Close())
+		put(t, m3, LogName(e1+51), get(t, m4, LogName(e1+51)))
+		if _, rec := open(t, m3, Options{From: e1 + 50}); len(rec.Removed) != removed || rec.Last != e1+60 {
+			t.Errorf("log to %v: %+v", last, rec)
+		}
+	}
 	appendRange(t, l, e2+1, e2+5, 10)
 	if got := readAll(t, l, e1+20); !slices.Equal(got, zrange(e2+1, e2+5)) {
 		t.Fatalf("read %v", got)

@@ -64,16 +64,25 @@ func (l *Log) removeEmpty(segs []segment, rec *Recovery) ([]segment, error) {
 // could empty its log. What lies between them and the state is in no file, and once an
 // epoch begins behind it nobody could tell: who read on from them would leave it out.
 func (l *Log) removeBelowHole(rec *Recovery) error {
-	from := l.opts.From
-	switch {
-	case rec.below == 0, rec.below == from, rec.joined:
-		return nil
-	case from.Counter() == 0:
-		return nil // an epoch's begin, which is the zxid of no transaction
-	}
-	n := 0
+	from, n := l.opts.From, 0
 	for n < len(l.segs) && l.segs[n].zxid <= from {
 		n++
+	}
+	// An epoch's begin is the zxid of no transaction.
+	whole := n == 0 || from.Counter() == 0 || rec.joined || rec.below == from
+	if !whole && rec.below == 0 {
+		// The file that ends there was not read: a later one could begin right above.
+		var err error
+		if _, whole, err = l.find(l.segs[n-1], from); err != nil {
+			var d *Damage
+			if errors.As(err, &d) {
+				return nil // nobody needs it to start
+			}
+			return err
+		}
+	}
+	if whole {
+		return nil
 	}
 	for i := n - 1; i >= 0; i-- {
 		if err := l.remove(l.segs[i].name, rec); err != nil {

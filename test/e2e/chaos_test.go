@@ -70,6 +70,7 @@ func chaos(t *testing.T, seed uint64) {
 		"commitLogCount":      "500",
 		"txnLogSizeLimitInKb": pick("0", "16", "256"),
 		"preAllocSize":        pick("64", "1024"),
+		"forceSnapshotSync":   pick("false", "false", "true"),
 	}}
 	switch rng.IntN(4) {
 	case 0:
