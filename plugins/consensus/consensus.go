@@ -151,7 +151,7 @@ type Member interface {
 	// Revalidate asks the leader whether a session that came to this node from
 	// another one is alive, and makes this node its owner. Followers and observers
 	// only. The answer is Node.Revalidated, after the delivery here of everything
-	// that was proposed before it. Lost like a Forward.
+	// that was proposed, or forwarded from here, before it. Lost like a Forward.
 	Revalidate(term uint64, t Touch) error
 
 	// Checkpoint says that a snapshot of the state at saved is on disk, and that
@@ -191,8 +191,9 @@ type Node interface {
 
 	// Role says what this node is from now on. After Role(leading), following or
 	// observing, everything of earlier epochs that the ensemble kept has been
-	// delivered: a request that was forwarded or proposed earlier, and not
-	// delivered since, never will be.
+	// delivered, and of the present one, if its leader is followed again, all that
+	// came of what was forwarded before: a request that was forwarded or proposed
+	// earlier, and not delivered since, never will be.
 	Role(Role)
 
 	// Deliver hands over committed transactions in zxid order, each one once. The
