@@ -27,7 +27,6 @@ type options struct {
 	minNotify        time.Duration
 	maxNotify        time.Duration
 	giveUp           time.Duration // leader.maxTimeToWaitForEpoch
-	observerLogs     bool
 	leaderNoDelay    bool
 	followerNoDelay  bool
 	maxSnaps         int
@@ -112,7 +111,6 @@ func parseOptions(m map[string]string, log *slog.Logger) options {
 		minNotify:        ms("fastleader.minNotificationInterval", 200, 1),
 		maxNotify:        ms("fastleader.maxNotificationInterval", 60000, 1),
 		giveUp:           ms("leader.maxTimeToWaitForEpoch", -1, -1),
-		observerLogs:     flag("syncEnabled", true),
 		leaderNoDelay:    flag("leader.nodelay", true),
 		followerNoDelay:  flag("follower.nodelay", true),
 		maxSnaps:         int(number("leader.maxConcurrentSnapSyncs", 10, 1)),
@@ -121,9 +119,6 @@ func parseOptions(m map[string]string, log *slog.Logger) options {
 		connectDelay:     ms("leaderConnectDelayDuringRetryMs", 25, 1),
 		autocreate:       flag("db.autocreate", true),
 		queueBytes:       int(number("zkcore.learner.queueBytes", 256<<20, 1<<20)),
-	}
-	if _, ok := get("observer.syncEnabled"); ok {
-		o.observerLogs = flag("observer.syncEnabled", true)
 	}
 	if v, ok := get("forceSync"); ok {
 		switch v {

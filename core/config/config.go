@@ -276,10 +276,9 @@ func (c *Config) readOptions(r *reader) {
 	if alg := r.number("electionAlg", 3, -1<<31, 1<<31-1); alg != 3 {
 		r.fail("electionAlg", "Invalid electionAlg value. Only 3 is supported.")
 	}
-	r.boolean("syncEnabled", true)
-	if v, ok := r.s.Get("syncEnabled"); ok {
-		if _, set := c.Options["observer.syncEnabled"]; !set {
-			c.Options["observer.syncEnabled"] = v.Text
+	for key, on := range map[string]bool{"syncEnabled": r.boolean("syncEnabled", true), "observer.syncEnabled": r.flag("observer.syncEnabled", true)} {
+		if !on {
+			r.warn(key, "has no effect: an observer always writes its log and snapshots")
 		}
 	}
 }

@@ -212,6 +212,13 @@ func TestSources(t *testing.T) {
 	}
 }
 
+func TestObserverAlwaysLogs(t *testing.T) {
+	c, err := loadText(t, "dataDir=DATA\nclientPort=2181\nobserver.syncEnabled=false\n", "")
+	if err != nil || len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0].String(), "zoo.cfg:3: observer.syncEnabled: has no effect") {
+		t.Errorf("%v, %v", err, c.Warnings)
+	}
+}
+
 func TestKeyLines(t *testing.T) {
 	s, err := ParseFile("f", []byte("a=1\n# b=2\n! c\n\n  b : x\\\n  y=z\nc\\=d=5\r\na 6\n"))
 	if err != nil {

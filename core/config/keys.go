@@ -13,7 +13,7 @@ var consensusKeys = []string{
 	"fastleader.minNotificationInterval", "fastleader.maxNotificationInterval",
 	"connectToLearnerMasterLimit", "leader.nodelay", "follower.nodelay", "leaderConnectDelayDuringRetryMs",
 	"leader.maxConcurrentSnapSyncs", "leader.maxConcurrentDiffSyncs", "leader.maxTimeToWaitForEpoch",
-	"observer.reconnectDelayMs", "observer.election.DelayMs", "observer.syncEnabled",
+	"observer.reconnectDelayMs", "observer.election.DelayMs",
 	"maxBatchSize", "multiAddress.enabled", "snapCount", "datadir.autocreate", "snapshot.compression.method", "zkcore.learner.queueBytes",
 }
 

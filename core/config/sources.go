@@ -13,7 +13,7 @@ var fileKeys = []string{
 	"globalOutstandingLimit", "jute.maxbuffer", "nio.sessionlessCnxnTimeout", "autopurge.snapRetainCount", "autopurge.purgeInterval",
 	"snapCount", "snapSizeLimitInKb", "snapshot.trust.empty", "datadir.autocreate", "digest.enabled", "extendedTypesEnabled", "skipACL",
 	"DigestAuthenticationProvider.enabled", "DigestAuthenticationProvider.superDigest", "DigestAuthenticationProvider.digestAlg",
-	"4lw.commands.whitelist", "electionAlg", "peerType", "standaloneEnabled", "quorumListenOnAllIPs", "syncEnabled",
+	"4lw.commands.whitelist", "electionAlg", "peerType", "standaloneEnabled", "quorumListenOnAllIPs", "syncEnabled", "observer.syncEnabled",
 	"multiAddress.enabled", "metricsProvider.className", "metricsProvider.httpHost", "metricsProvider.httpPort",
 	"metricsProvider.exportJvmInfo", "fsync.warningthresholdms", "zkcore.election.holdMs", "zkcore.memoryLimitMb", "clientTcpKeepAlive",
 	"znode.container.checkIntervalMs", "znode.container.maxPerMinute", "znode.container.maxNeverUsedIntervalMs",
