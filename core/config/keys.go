@@ -14,12 +14,13 @@ var consensusKeys = []string{
 	"connectToLearnerMasterLimit", "leader.nodelay", "follower.nodelay", "leaderConnectDelayDuringRetryMs",
 	"leader.maxConcurrentSnapSyncs", "leader.maxConcurrentDiffSyncs", "leader.maxTimeToWaitForEpoch",
 	"observer.reconnectDelayMs", "observer.election.DelayMs",
-	"maxBatchSize", "multiAddress.enabled", "snapCount", "datadir.autocreate", "snapshot.compression.method", "zkcore.learner.queueBytes",
+	"multiAddress.enabled", "snapCount", "datadir.autocreate", "snapshot.compression.method", "zkcore.learner.queueBytes",
 }
 
 // notYet are Apache's keys that a later release reads, with what to say of them
 // where "not supported yet" is not all there is to say.
 var notYet = map[string]string{
+	"maxBatchSize":                            "has no effect: one sync of the log takes all that waits",
 	"secureClientPort":                        "TLS is not supported yet: no secure port is opened",
 	"secureClientPortAddress":                 "TLS is not supported yet: no secure port is opened",
 	"sslQuorum":                               "TLS between servers is not supported yet",
