@@ -272,6 +272,8 @@ func TestRestore(t *testing.T) {
 	dst.m.last = snap.Zxid()
 	dst.m.mu.Unlock()
 	dst.m.epoch()
+	// Until it serves again it holds nobody: who comes too early is sent away.
+	dst.until("leading", dst.n.Serving)
 	back := dst.again(p)
 	if a := back.greeted(); a.SessionID != p.session {
 		t.Fatalf("%+v", a)
