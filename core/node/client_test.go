@@ -17,12 +17,18 @@ import (
 )
 
 // patience is how long a test waits for what must come.
-const patience = 20 * time.Second
+const patience = time.Minute
+
+// sessionMS is the timeout of sessions in tests that run in real time: nobody's session
+// may end, and nobody may be sent away for want of a leader, because the machine is slow.
+const sessionMS = 20 * 60 * 1000
 
 type rig struct {
 	t *testing.T
 	n *Node
 	m *fakeMember
+	// pipes is where the node gets its connections in a bubble; else it has a port.
+	pipes *pipeListener
 }
 
 // start starts a node for a test, with a fake member that has the role begin.
@@ -31,6 +37,7 @@ func start(t *testing.T, begin consensus.State, manual bool, change func(*Config
 	r := &rig{t: t}
 	cfg := Config{
 		ServerID: 1, DataDir: t.TempDir(), ClientAddrs: []string{"127.0.0.1:0"}, TickMS: 2000,
+		MaxSessionTimeoutMS: sessionMS, HoldMS: sessionMS,
 		OpenConsensus: opener(&r.m, begin, manual), OpenStorage: openMapStore,
 		Log:  slog.New(slog.NewTextHandler(testWriter{t}, nil)),
 		Fail: func(code int, err error) { t.Errorf("the node fails with %d: %v", code, err) },
@@ -87,6 +94,12 @@ type peer struct {
 
 func (r *rig) dial() *peer {
 	r.t.Helper()
+	if r.pipes != nil {
+		here, there := net.Pipe()
+		r.t.Cleanup(func() { here.Close() })
+		r.pipes.c <- localPipe{there}
+		return &peer{t: r.t, c: here}
+	}
 	c, err := net.Dial("tcp", r.n.ClientAddrs()[0].String())
 	if err != nil {
 		r.t.Fatal(err)
@@ -99,7 +112,7 @@ func (r *rig) dial() *peer {
 func (r *rig) connect() *peer {
 	r.t.Helper()
 	p := r.dial()
-	p.greet(&proto.ConnectRequest{TimeoutMS: 10000, Passwd: make([]byte, 16), HasReadOnly: true})
+	p.greet(&proto.ConnectRequest{TimeoutMS: sessionMS, Passwd: make([]byte, 16), HasReadOnly: true})
 	if p.session == 0 {
 		r.t.Fatal("no session")
 	}
@@ -129,7 +142,7 @@ func (p *peer) greeted() proto.ConnectResponse {
 // again reconnects to the session of p on a new connection.
 func (r *rig) again(p *peer) *peer {
 	q := r.dial()
-	q.sendConnect(&proto.ConnectRequest{TimeoutMS: 10000, SessionID: p.session, Passwd: p.passwd, HasReadOnly: true})
+	q.sendConnect(&proto.ConnectRequest{TimeoutMS: sessionMS, SessionID: p.session, Passwd: p.passwd, HasReadOnly: true})
 	return q
 }
 

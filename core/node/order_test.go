@@ -20,7 +20,7 @@ func TestReadsBetweenWrites(t *testing.T) {
 		t.Run(fmt.Sprint(batch), func(t *testing.T) {
 			r := start(t, consensus.Leading, true, nil)
 			p := r.dial()
-			p.sendConnect(&proto.ConnectRequest{TimeoutMS: 10000})
+			p.sendConnect(&proto.ConnectRequest{TimeoutMS: sessionMS})
 			r.proposed(1)
 			r.m.deliver(-1)
 			p.greeted()
@@ -223,7 +223,7 @@ func TestWriteRefused(t *testing.T) {
 func (r *rig) connectBy(n int) *peer {
 	r.t.Helper()
 	p := r.dial()
-	p.sendConnect(&proto.ConnectRequest{TimeoutMS: 10000, HasReadOnly: true})
+	p.sendConnect(&proto.ConnectRequest{TimeoutMS: sessionMS, HasReadOnly: true})
 	r.proposed(n)
 	r.m.deliver(-1)
 	p.greeted()

@@ -43,7 +43,7 @@ func TestHold(t *testing.T) {
 	p.inflight = old
 
 	q := r.dial() // comes while there is no leader
-	q.sendConnect(&proto.ConnectRequest{TimeoutMS: 10000})
+	q.sendConnect(&proto.ConnectRequest{TimeoutMS: sessionMS})
 	if !p.silent() || !q.silent() {
 		t.Fatal("something is answered without a leader")
 	}
@@ -231,7 +231,7 @@ func TestHoldEnds(t *testing.T) {
 func TestNeverServed(t *testing.T) {
 	r := start(t, consensus.Looking, false, nil)
 	p := r.dial()
-	p.sendConnect(&proto.ConnectRequest{TimeoutMS: 10000})
+	p.sendConnect(&proto.ConnectRequest{TimeoutMS: sessionMS})
 	if b := p.ended(); len(b) > 0 {
 		t.Fatalf("%x", b)
 	}

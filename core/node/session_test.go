@@ -29,7 +29,7 @@ func TestWrongPassword(t *testing.T) {
 				t.Fatalf("password %x", p.passwd)
 			}
 			q := r.dial()
-			if a := q.greet(&proto.ConnectRequest{TimeoutMS: 10000, SessionID: p.session, Passwd: []byte("0123456789abcdef")}); a.SessionID != 0 || a.TimeoutMS != 0 {
+			if a := q.greet(&proto.ConnectRequest{TimeoutMS: sessionMS, SessionID: p.session, Passwd: []byte("0123456789abcdef")}); a.SessionID != 0 || a.TimeoutMS != 0 {
 				t.Fatalf("%+v", a)
 			}
 			q.ended()
@@ -76,10 +76,10 @@ func TestUnderWayAtReconnect(t *testing.T) {
 func TestMoved(t *testing.T) {
 	r := start(t, consensus.Leading, false, nil)
 	p := r.connect()
-	if !r.n.Revalidate(2, consensus.Touch{Session: p.session, TimeoutMS: 10000}) {
+	if !r.n.Revalidate(2, consensus.Touch{Session: p.session, TimeoutMS: sessionMS}) {
 		t.Fatal("not alive")
 	}
-	if r.n.Revalidate(2, consensus.Touch{Session: 77, TimeoutMS: 10000}) {
+	if r.n.Revalidate(2, consensus.Touch{Session: 77, TimeoutMS: sessionMS}) {
 		t.Fatal("an unknown session is alive")
 	}
 	p.send(proto.OpCreate, create("/a", 0))
@@ -93,7 +93,7 @@ func TestMoved(t *testing.T) {
 func TestLearner(t *testing.T) {
 	r := start(t, consensus.Following, true, nil)
 	p := r.dial()
-	p.sendConnect(&proto.ConnectRequest{TimeoutMS: 10000})
+	p.sendConnect(&proto.ConnectRequest{TimeoutMS: sessionMS})
 	r.until("the request", func() bool { _, n, _, _ := r.m.counts(); return n == 1 })
 	// A leader of its own answers.
 	lead := start(t, consensus.Leading, true, nil)
@@ -115,7 +115,7 @@ func TestLearner(t *testing.T) {
 	forwardAll()
 	p.greeted()
 	ts := r.n.Touched()
-	if len(ts) == 0 || ts[0] != (consensus.Touch{Session: p.session, TimeoutMS: 10000}) {
+	if len(ts) == 0 || ts[0] != (consensus.Touch{Session: p.session, TimeoutMS: sessionMS}) {
 		t.Fatalf("touched %v", ts)
 	}
 	if ts = r.n.Touched(); len(ts) > 1 {
@@ -145,6 +145,12 @@ func TestLearner(t *testing.T) {
 	q2.ended()
 }
 
+// A localPipe is the end of a pipe of which the node believes that it leads to a
+// client on this machine.
+type localPipe struct{ net.Conn }
+
+func (localPipe) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+
 // A pipeListener gives out ends of pipes, which belong to the bubble of a test
 // with its own time.
 type pipeListener struct {
@@ -173,23 +179,24 @@ func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 func bubble(t *testing.T, change func(*Config), test func(*testing.T, *rig, func() *peer)) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		r := start(t, consensus.Leading, false, func(c *Config) {
-			c.DataDir, c.ClientAddrs = dir, nil
-			if change != nil {
-				change(c)
-			}
-		})
-		l := newPipeListener()
-		if err := r.n.ServeClients(l); err != nil {
-			t.Fatal(err)
-		}
-		test(t, r, func() *peer {
-			here, there := net.Pipe()
-			t.Cleanup(func() { here.Close() })
-			l.c <- there
-			return &peer{t: t, c: here}
-		})
+		r := startPiped(t, dir, change)
+		test(t, r, r.dial)
 	})
+}
+
+// startPiped starts a leader whose clients come through pipes, in a bubble.
+func startPiped(t *testing.T, dir string, change func(*Config)) *rig {
+	r := start(t, consensus.Leading, false, func(c *Config) {
+		c.DataDir, c.ClientAddrs = dir, nil
+		if change != nil {
+			change(c)
+		}
+	})
+	r.pipes = newPipeListener()
+	if err := r.n.ServeClients(r.pipes); err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
 
 // TestExpiry: a session ends after its timeout of silence and not before, and
