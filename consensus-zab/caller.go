@@ -10,7 +10,8 @@ import (
 // was asked to.
 type caller struct {
 	node consensus.Node
-	max  int // bytes of txns that may wait
+	max  int    // bytes of txns that may wait
+	wake func() // of a caller that somebody else runs: there is a call
 
 	mu     sync.Mutex
 	more   sync.Cond // there is a call
@@ -80,6 +81,9 @@ func (c *caller) add(k call, bytes int) {
 		c.more.Signal()
 	}
 	c.mu.Unlock()
+	if c.wake != nil {
+		c.wake()
+	}
 }
 
 // run calls the node until close.
@@ -95,17 +99,25 @@ func (c *caller) run() {
 			c.mu.Unlock()
 			return
 		}
-		calls, c.calls = c.calls, calls[:0]
-		c.bytes = 0
-		c.busy = true
-		c.less.Broadcast()
-		c.mu.Unlock()
-		c.call(calls)
-		clear(calls)
-		c.mu.Lock()
-		c.busy = false
-		c.mu.Unlock()
+		calls = c.turn(calls)
 	}
+}
+
+// turn makes the calls that wait, and returns their memory. mu is held, and is not
+// when it returns.
+func (c *caller) turn(spare []call) []call {
+	calls := c.calls
+	c.calls = spare[:0]
+	c.bytes = 0
+	c.busy = true
+	c.less.Broadcast()
+	c.mu.Unlock()
+	c.call(calls)
+	clear(calls)
+	c.mu.Lock()
+	c.busy = false
+	c.mu.Unlock()
+	return calls
 }
 
 // call makes the calls. What can be delivered together is.

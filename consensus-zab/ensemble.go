@@ -34,6 +34,10 @@ type ensemble struct {
 	voters  int
 	start   time.Time
 
+	// Of a member that somebody else drives, in place of what this package does with
+	// sockets and the clock: see Driven.
+	driven *Driven
+
 	initTimeout, syncTimeout time.Duration
 
 	ctx    context.Context
@@ -49,12 +53,14 @@ type ensemble struct {
 	evWake  chan struct{}
 
 	// The loop's:
+	ticked  protocol.Time // when the member was last told the time
+	taken   []event       // memory for the next events
 	links   map[protocol.Conn]*link
 	ids     protocol.Conn
 	ln      []net.Listener
 	dialing context.CancelFunc
 	attempt int // to connect: what comes of an earlier one is not wanted
-	views   time.Time
+	views   protocol.Time
 
 	// What the methods see, which are called from anywhere.
 	mu      sync.Mutex
@@ -74,6 +80,23 @@ type event func(m *protocol.Member, now protocol.Time)
 const maxEventBytes = 16 << 20
 
 func openEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *journal, c *caller) (consensus.Member, error) {
+	e, err := newEnsemble(fsys, cfg, o, s, j, c)
+	if err != nil {
+		return nil, err
+	}
+	e.elect = newElectNet(e, e.self)
+	if err := e.elect.listen(); err != nil {
+		return nil, err
+	}
+	go e.journal.run()
+	go e.caller.run()
+	e.elect.start()
+	go e.loop()
+	return e, nil
+}
+
+// newEnsemble makes the member and its protocol from what is on the disk. Nothing runs yet.
+func newEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *journal, c *caller) (*ensemble, error) {
 	cfg.Log = limited(cfg.Log)
 	e := &ensemble{
 		cfg: cfg, opts: o, fs: fsys, log: s.log, journal: j, caller: c, m: meter{cfg.Metrics},
@@ -125,16 +148,8 @@ func openEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *jour
 		MaxSnapshots: o.maxSnaps, MaxDiffs: o.maxDiffs,
 	}, protocol.Start{Base: s.base, Runs: s.runs, Accepted: epochs.Accepted, Current: epochs.Current, Void: void})
 	e.ctx, e.cancel = context.WithCancel(context.Background())
-	e.elect = newElectNet(e, e.self)
-	if err := e.elect.listen(); err != nil {
-		return nil, err
-	}
 	e.status = consensus.Status{Peer: "looking", Logged: s.last, Committed: s.base, Quorum: e.voters,
 		LastProposal: -1, MinProposal: -1, MaxProposal: -1}
-	go e.journal.run()
-	go e.caller.run()
-	e.elect.start()
-	go e.loop()
 	return e, nil
 }
 
@@ -252,7 +267,12 @@ func (e *ensemble) amnesiac(s store) (bool, error) {
 	return true, nil
 }
 
-func (e *ensemble) now() protocol.Time { return protocol.Time(time.Since(e.start)) }
+func (e *ensemble) now() protocol.Time {
+	if e.driven != nil {
+		return e.driven.world.Now()
+	}
+	return protocol.Time(time.Since(e.start))
+}
 
 // post notes an event. It does not wait.
 func (e *ensemble) post(ev event) {
@@ -284,6 +304,10 @@ func (e *ensemble) postBytes(n int, gone <-chan struct{}, ev event) {
 }
 
 func (e *ensemble) wake() {
+	if e.driven != nil {
+		e.driven.world.Wake()
+		return
+	}
 	select {
 	case e.evWake <- struct{}{}:
 	default:
@@ -306,15 +330,11 @@ func (e *ensemble) take(into []event) []event {
 // loop runs the protocol's member: events in, outputs out.
 func (e *ensemble) loop() {
 	defer close(e.done)
-	e.member.Begin(e.now())
-	e.carryOut()
-	var events []event
+	e.begin()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	ticked := e.now()
 	for {
-		next := min(e.member.Next(), ticked+protocol.Time(e.cfg.Tick/2))
-		timer.Reset(time.Duration(max(next-e.now(), 0)))
+		timer.Reset(time.Duration(max(e.next()-e.now(), 0)))
 		select {
 		case <-e.ctx.Done():
 			e.shutDown()
@@ -322,29 +342,45 @@ func (e *ensemble) loop() {
 		case <-e.evWake:
 		case <-timer.C:
 		}
-		now := e.now()
-		// The time comes first: a leader that was asleep finds out before it hears what
-		// came meanwhile.
-		if now >= next {
-			ticked = now
-			e.member.Tick(now)
-			e.carryOut()
-		}
-		events = e.take(events)
-		for i, ev := range events {
-			ev(e.member, now)
-			events[i] = nil
-		}
-		e.member.Flush(now)
-		e.carryOut()
-		e.show(now >= next)
+		e.turn(e.now())
 	}
+}
+
+func (e *ensemble) begin() {
+	e.ticked = e.now()
+	e.member.Begin(e.ticked)
+	e.carryOut()
+}
+
+// next is when the protocol's member wants to be told the time.
+func (e *ensemble) next() protocol.Time {
+	return min(e.member.Next(), e.ticked+protocol.Time(e.cfg.Tick/2))
+}
+
+// turn is one turn of the loop.
+func (e *ensemble) turn(now protocol.Time) {
+	// The time comes first: a leader that was asleep finds out before it hears what
+	// came meanwhile.
+	tick := now >= e.next()
+	if tick {
+		e.ticked = now
+		e.member.Tick(now)
+		e.carryOut()
+	}
+	e.taken = e.take(e.taken)
+	for i, ev := range e.taken {
+		ev(e.member, now)
+		e.taken[i] = nil
+	}
+	e.member.Flush(now)
+	e.carryOut()
+	e.show(tick)
 }
 
 // show makes what the loop knows visible to Status.
 func (e *ensemble) show(ticked bool) {
 	// The list of learners changes seldom and costs something.
-	if now := time.Now(); ticked || now.Sub(e.views) > 20*time.Millisecond {
+	if now := e.now(); ticked || now-e.views > 20*protocol.Millisecond {
 		e.views = now
 		v := e.member.View()
 		for i := range v.Learners {
@@ -384,6 +420,9 @@ func (e *ensemble) carryOut() {
 }
 
 func (e *ensemble) do(o protocol.Output) {
+	if e.driven != nil && e.driven.do(o) {
+		return
+	}
 	switch o := o.(type) {
 	case protocol.Notify:
 		e.elect.send(o.To, o.N.AppendFrame(nil))
@@ -569,6 +608,10 @@ func (e *ensemble) call(o protocol.Output) {
 
 func (e *ensemble) send(to []protocol.Conn, b []byte) {
 	for _, c := range to {
+		if e.driven != nil {
+			e.driven.world.Send(c, b)
+			continue
+		}
 		if l := e.links[c]; l != nil {
 			l.send(b)
 		}
@@ -642,6 +685,10 @@ func (e *ensemble) scan(o protocol.Scan) {
 	}
 	if !o.Limited {
 		e.journal.do(func() error { work(); return nil })
+		return
+	}
+	if e.driven != nil {
+		work()
 		return
 	}
 	e.wg.Add(1)

@@ -26,6 +26,7 @@ type journal struct {
 	closed bool
 	done   chan struct{}
 	idle   chan struct{} // asks for zeros ahead
+	wake   func()        // of a journal that somebody else runs: there is a job
 	grown  chan struct{} // closed when nobody fills any more
 }
 
@@ -60,6 +61,9 @@ func (j *journal) add(k job) {
 		j.more.Signal()
 	}
 	j.mu.Unlock()
+	if j.wake != nil {
+		j.wake()
+	}
 }
 
 // run does the jobs until close, and those given before that.

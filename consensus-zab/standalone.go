@@ -61,8 +61,6 @@ var noSizes = sizes{-1, -1, -1}
 func (s *standalone) start(base, last consensus.Zxid) {
 	s.offered, s.logged, s.given = last, last, base
 	s.sizes = noSizes
-	go s.journal.run()
-	go s.caller.run()
 	s.caller.do(func() { s.cfgRole(consensus.Role{Term: 1, Epoch: last.Epoch()}) })
 	s.caller.do(func() {
 		start := time.Now()

@@ -31,6 +31,8 @@ func OpenFS(fsys vfs.FS) consensus.Open {
 		c := newCaller(n, o.queueBytes)
 		if len(cfg.Servers) == 0 {
 			alone := &standalone{cfg: cfg, log: s.log, journal: j, caller: c, m: m, quorum: 1}
+			go j.run()
+			go c.run()
 			alone.start(s.base, s.last)
 			return alone, nil
 		}

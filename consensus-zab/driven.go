@@ -1,0 +1,312 @@
+package zab
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/zkcore/zkcore/consensus-zab/protocol"
+	"github.com/zkcore/zkcore/core/quorum"
+	"github.com/zkcore/zkcore/core/vfs"
+	"github.com/zkcore/zkcore/plugins/consensus"
+)
+
+// A World is what a Driven member has in place of sockets, goroutines and a clock. Its
+// methods are called from within those of the member, and only note what is to be done.
+type World interface {
+	// Now is monotonic time; never 0.
+	Now() protocol.Time
+	// Wake, WakeJournal and WakeNode say that Turn, Journal and Node have something to do.
+	Wake()
+	WakeJournal()
+	WakeNode()
+
+	// Notify carries a frame to another server's election port.
+	Notify(to consensus.ServerID, n protocol.Notification)
+	// Listen opens the quorum port, StopListening closes it.
+	Listen()
+	StopListening()
+	// Connect dials a leader until Connected, ConnectFailed or HangUp.
+	Connect(leader consensus.ServerID)
+	HangUp()
+	// Send writes whole packets to a connection on the quorum port.
+	Send(c protocol.Conn, b []byte)
+	// Disconnect closes one.
+	Disconnect(c protocol.Conn)
+	// Restore asks for the snapshot that comes on a connection: Driven.Restore, when it
+	// is there, or when the connection ended. Until then Node does nothing.
+	Restore(c protocol.Conn, zxid consensus.Zxid, skip bool)
+}
+
+// A Driven is a member that runs nothing by itself: the simulator calls it, one call at a
+// time, and carries out what it wants of its World. What it decides, and what it does with
+// its files, is done by the code that serves users.
+type Driven struct {
+	consensus.Member
+	world   World
+	e       *ensemble // nil: standalone
+	journal *journal
+	caller  *caller
+	waits   bool // for Restore
+
+	src bytes.Reader // ReadPackets'
+	in  *bufio.Reader
+}
+
+// OpenDriven opens a member as OpenFS does.
+func OpenDriven(fsys vfs.FS, w World, cfg consensus.Config, n consensus.Node) (*Driven, error) {
+	o := parseOptions(cfg.Options, cfg.Log)
+	m := meter{cfg.Metrics}
+	s, err := openStore(fsys, cfg, &o, n)
+	if err != nil {
+		return nil, err
+	}
+	j := newJournal(s.log, &o, cfg.Fail, cfg.Log, m)
+	c := newCaller(n, o.queueBytes)
+	j.wake, c.wake = w.WakeJournal, w.WakeNode
+	d := &Driven{world: w, journal: j, caller: c, in: bufio.NewReaderSize(nil, 512)}
+	if len(cfg.Servers) == 0 {
+		alone := &standalone{cfg: cfg, log: s.log, journal: j, caller: c, m: m, quorum: 1}
+		d.Member = alone
+		alone.start(s.base, s.last)
+		return d, nil
+	}
+	if d.e, err = newEnsemble(fsys, cfg, o, s, j, c); err != nil {
+		return nil, err
+	}
+	d.e.driven = d
+	d.Member = d.e
+	return d, nil
+}
+
+// Begin is the first call of a member of an ensemble.
+func (d *Driven) Begin() { d.e.begin() }
+
+// Next is when Turn is wanted if nothing happens.
+func (d *Driven) Next() protocol.Time { return d.e.next() }
+
+// Turn tells the protocol what happened.
+func (d *Driven) Turn() { d.e.turn(d.world.Now()) }
+
+// Journal does the jobs that wait: writes, syncs, and says what is durable.
+func (d *Driven) Journal() error {
+	j := d.journal
+	j.mu.Lock()
+	jobs := j.jobs
+	j.jobs = nil
+	j.mu.Unlock()
+	if err := j.work(jobs); err != nil {
+		return err
+	}
+	select {
+	case <-j.idle:
+		return j.log.Preallocate()
+	default:
+		return nil
+	}
+}
+
+// JournalWaits says whether there are jobs.
+func (d *Driven) JournalWaits() bool { return len(d.journal.jobs) > 0 }
+
+// Node makes the next call of the node. It reports whether there was one.
+func (d *Driven) Node() bool {
+	c := d.caller
+	c.mu.Lock()
+	if d.waits || c.closed || c.busy || len(c.calls) == 0 {
+		c.mu.Unlock()
+		return false
+	}
+	k := c.calls[0]
+	c.calls = c.calls[1:]
+	c.bytes -= size(k.txns)
+	c.busy = true
+	c.mu.Unlock()
+	c.call([]call{k})
+	c.mu.Lock()
+	c.busy = false
+	c.mu.Unlock()
+	return true
+}
+
+// NodeWaits says whether Node has something to do.
+func (d *Driven) NodeWaits() bool { return !d.waits && len(d.caller.calls) > 0 }
+
+// Notification is one that came from another server.
+func (d *Driven) Notification(from consensus.ServerID, n protocol.Notification) {
+	d.e.post(func(m *protocol.Member, now protocol.Time) { m.Notification(now, from, n) })
+}
+
+// Reach tells what is known of the way to another server's election port.
+func (d *Driven) Reach(id consensus.ServerID, r protocol.Reach) {
+	d.e.post(func(m *protocol.Member, now protocol.Time) { m.Reach(now, id, r) })
+}
+
+// Accepted is a connection that a learner made to the quorum port.
+func (d *Driven) Accepted(c protocol.Conn, addr string) {
+	d.e.post(func(m *protocol.Member, now protocol.Time) { m.Accepted(now, c, addr) })
+}
+
+// Connected is the connection to the leader.
+func (d *Driven) Connected(c protocol.Conn) {
+	d.e.post(func(m *protocol.Member, now protocol.Time) { m.Connected(now, c) })
+}
+
+// ConnectFailed says that the leader can't be reached.
+func (d *Driven) ConnectFailed(leader consensus.ServerID, why string) {
+	d.e.post(func(m *protocol.Member, now protocol.Time) { m.ConnectFailed(now, leader, why) })
+}
+
+// Packets came on a connection.
+func (d *Driven) Packets(c protocol.Conn, ks []protocol.Packet) {
+	d.e.post(func(m *protocol.Member, now protocol.Time) { m.Packets(now, c, ks) })
+}
+
+// Sent says that a long stream gets through.
+func (d *Driven) Sent(c protocol.Conn) {
+	d.e.post(func(m *protocol.Member, now protocol.Time) { m.Sent(now, c) })
+}
+
+// Closed says that the other side ended a connection, or that it broke.
+func (d *Driven) Closed(c protocol.Conn, why string) {
+	d.e.post(func(m *protocol.Member, now protocol.Time) { m.Closed(now, c, why) })
+}
+
+// Restore gives the node the snapshot that World.Restore asked for. b begins with the
+// stream; what is left of it is returned. An end of b in the middle is the end of the
+// connection.
+func (d *Driven) Restore(zxid consensus.Zxid, skip bool, b []byte) (rest []byte, err error) {
+	d.waits = false
+	r := bufio.NewReader(bytes.NewReader(b))
+	end := &countReader{r: &snapStream{r: r, begin: func() {}}}
+	if !skip {
+		err = d.caller.node.Restore(zxid, end)
+	}
+	if err == nil {
+		_, err = io.Copy(io.Discard, end)
+	}
+	if err == nil {
+		rest = b[end.n:]
+	}
+	d.e.post(func(m *protocol.Member, now protocol.Time) { m.Restored(now, err) })
+	d.world.WakeNode()
+	return rest, err
+}
+
+// SnapshotLen is how long the snapshot stream is that b begins with; -1 if b does not
+// hold all of it, 0 if b is no such stream.
+func SnapshotLen(b []byte) int64 {
+	n, err := io.Copy(io.Discard, &snapStream{r: bufio.NewReader(bytes.NewReader(b)), begin: func() {}})
+	switch {
+	case err == nil:
+		return n
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return -1
+	}
+	return 0
+}
+
+// ReadPackets decodes the whole packets that b begins with, up to and with a SNAP packet
+// if snaps is set, and returns what is left.
+func (d *Driven) ReadPackets(b []byte, snaps bool) (ks []protocol.Packet, rest []byte, err error) {
+	for {
+		d.src.Reset(b)
+		d.in.Reset(&d.src)
+		k, err := readPacket(d.in, d.e.opts.maxRecord)
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return ks, b, nil
+		}
+		if err != nil {
+			return ks, b, err
+		}
+		ks = append(ks, k)
+		b = b[len(b)-d.src.Len()-d.in.Buffered():]
+		if snaps && k.Type == quorum.TypeSnap {
+			return ks, b, nil
+		}
+	}
+}
+
+// Close does what is left for the journal, and closes the log.
+func (d *Driven) Close() error {
+	c := d.caller
+	c.mu.Lock()
+	closed := c.closed
+	c.closed = true
+	c.mu.Unlock()
+	if closed {
+		return nil
+	}
+	if d.e != nil {
+		d.e.mu.Lock()
+		d.e.closed = true
+		d.e.mu.Unlock()
+		d.e.cancel()
+		for _, ev := range d.e.take(nil) {
+			ev(d.e.member, d.world.Now())
+		}
+		for _, o := range d.e.member.Outputs() {
+			switch o := o.(type) {
+			case protocol.SendSnapshot:
+				o.Snapshot.Close()
+			case protocol.DropSnapshot:
+				o.Snapshot.Close()
+			}
+		}
+	}
+	if err := d.Journal(); err != nil {
+		return err
+	}
+	if err := d.journal.log.Close(); err != nil {
+		return fmt.Errorf("transaction log: %w", err)
+	}
+	return nil
+}
+
+// do carries out what needs the world, and reports whether it did.
+func (d *Driven) do(o protocol.Output) bool {
+	switch o := o.(type) {
+	case protocol.Notify:
+		d.world.Notify(o.To, o.N)
+	case protocol.Listen:
+		d.world.Listen()
+	case protocol.StopListening:
+		d.world.StopListening()
+	case protocol.Connect:
+		d.world.Connect(o.Leader)
+	case protocol.HangUp:
+		d.world.HangUp()
+	case protocol.Disconnect:
+		d.world.Disconnect(o.Conn)
+	case protocol.SendLog:
+		err := read(d.e.log, o.From, o.Last, func(txns []consensus.Txn) error {
+			d.world.Send(o.To, appendHistory(nil, txns))
+			return nil
+		})
+		if err != nil {
+			d.e.cfg.Log.Warn("the log can't be sent to a learner", "err", err)
+			d.world.Disconnect(o.To)
+			d.Closed(o.To, err.Error())
+		}
+	case protocol.SendSnapshot:
+		defer o.Snapshot.Close()
+		var b bytes.Buffer
+		b.Write(quorum.AppendPacket(nil, quorum.TypeSnap, int64(o.Zxid), nil))
+		if _, err := o.Snapshot.WriteTo(&b); err != nil {
+			d.world.Disconnect(o.To)
+			d.Closed(o.To, err.Error())
+			return true
+		}
+		d.world.Send(o.To, b.Bytes())
+	case protocol.Restore:
+		d.caller.do(func() {
+			d.waits = true
+			d.world.Restore(o.Conn, o.Zxid, o.Skip)
+		})
+	default:
+		return false
+	}
+	return true
+}
