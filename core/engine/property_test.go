@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/zkcore/zkcore/core/jute"
+	"github.com/zkcore/zkcore/core/model"
 	"github.com/zkcore/zkcore/core/proto"
 	"github.com/zkcore/zkcore/core/txnlog"
 	"github.com/zkcore/zkcore/core/zkerr"
@@ -23,13 +25,13 @@ var modelOptions = Options{ExtendedTypes: true}
 type world struct {
 	t     *rapid.T
 	r     *rig
-	m     *model
+	m     *model.Model
 	alive []*client
 	next  int64
 	want  []wanted
 	// states has the tree behind each txn, if it is wanted.
-	states   []map[string]mnode
-	sessions []map[int64]bool
+	states   []map[string]*model.Node
+	sessions []map[int64]int32
 	keep     bool
 }
 
@@ -43,7 +45,7 @@ type wanted struct {
 }
 
 func newWorld(t *rapid.T, keep bool) *world {
-	w := &world{t: t, r: newRig(t, modelOptions), m: newModel(), next: 100, keep: keep}
+	w := &world{t: t, r: newRig(t, modelOptions), m: model.New(model.Options{ExtendedTypes: true}), next: 100, keep: keep}
 	w.r.held = true
 	w.record()
 	return w
@@ -51,9 +53,23 @@ func newWorld(t *rapid.T, keep bool) *world {
 
 func (w *world) record() {
 	if w.keep {
-		w.states = append(w.states, maps.Clone(w.m.nodes))
-		w.sessions = append(w.sessions, maps.Clone(w.m.sessions))
+		w.states = append(w.states, w.m.Nodes())
+		w.sessions = append(w.sessions, w.m.Sessions())
 	}
+}
+
+// ask makes a write in the model.
+func (w *world) ask(session int64, ids []consensus.Identity, op proto.Op, body []byte) model.Result {
+	return w.m.Write(w.m.Zxid()+1, w.r.now, model.Request{Session: session, IDs: names(ids), Op: op, Body: body})
+}
+
+// names are the same in the words of the codec.
+func names(ids []consensus.Identity) []jute.ID {
+	out := make([]jute.ID, len(ids))
+	for i, id := range ids {
+		out[i] = jute.ID(id)
+	}
+	return out
 }
 
 var users = []consensus.Identity{{Scheme: "digest", ID: "ann:h"}, {Scheme: "digest", ID: "bob:h"}}
@@ -62,7 +78,7 @@ func (w *world) open(rt *rapid.T) {
 	w.next++
 	c := w.r.connect(w.next)
 	c.auth = append(c.auth, rapid.SampledFrom([][]consensus.Identity{nil, users[:1], users[1:], users, {{Scheme: "super"}}}).Draw(rt, "auth")...)
-	w.m.open(w.next)
+	w.ask(w.next, nil, proto.OpCreateSession, jute.AppendInt(nil, 10000))
 	w.alive = append(w.alive, c)
 	w.record()
 }
@@ -88,7 +104,7 @@ var (
 // genOp makes an operation, most often about a znode that is there, or could be
 // below one that is.
 func (w *world) genOp(multi bool) *rapid.Generator[proto.MultiOp] {
-	paths := slices.DeleteFunc(slices.Sorted(maps.Keys(w.m.nodes)), func(p string) bool { return strings.HasPrefix(p, "/zookeeper") })
+	paths := slices.DeleteFunc(w.m.Paths(), func(p string) bool { return strings.HasPrefix(p, "/zookeeper") })
 	slices.Reverse(paths) // leaves first
 
 	ops := []proto.Op{proto.OpCreate, proto.OpCreate, proto.OpCreate, proto.OpCreate2, proto.OpCreateContainer, proto.OpCreateTTL,
@@ -146,34 +162,34 @@ func (w *world) step(rt *rapid.T) {
 		return
 	}
 	c := rapid.SampledFrom(w.alive).Draw(rt, "client")
-	body := func(b []byte) []byte { return slices.Clone(b) }
+	// send has the client ask both.
+	send := func(op proto.Op, body []byte) {
+		res := w.ask(c.session, c.auth, op, body)
+		w.want = append(w.want, wanted{c, c.send(op, body), op, res.Code, res.Body, w.m.Zxid()})
+	}
 	switch {
 	case what == 1:
 		// Its client, or the leader, ends a session; once more is no harm.
 		w.r.prepare(0, &consensus.Request{Session: c.session, Op: int32(proto.OpCloseSession)})
-		w.m.close(c.session)
+		w.ask(c.session, nil, proto.OpCloseSession, nil)
 		if rapid.Bool().Draw(rt, "twice") {
 			w.record()
 			w.r.prepare(0, &consensus.Request{Session: c.session, Op: int32(proto.OpCloseSession)})
-			w.m.close(c.session)
+			w.ask(c.session, nil, proto.OpCloseSession, nil)
 		} else {
 			// What was on its way comes too late.
 			w.record()
 			o := w.genOp(false).Draw(rt, "op")
-			code, want := w.m.write(c.session, w.r.now, c.auth, o)
-			w.want = append(w.want, wanted{c, c.send(o.Op, encode(o)), o.Op, code, body(want), w.m.zxid})
+			send(o.Op, encode(o))
 		}
 		w.alive = slices.DeleteFunc(w.alive, func(o *client) bool { return o == c })
 	case what <= 4:
 		ops := rapid.SliceOfN(w.genOp(true), 0, 4).Draw(rt, "ops")
-		ops = slices.DeleteFunc(ops, func(o proto.MultiOp) bool { return o.Op == proto.OpCreateTTL && !o.Flags.TTL() })
 		req := proto.MultiRequest{Ops: ops}
-		code, want := w.m.multi(c.session, w.r.now, c.auth, ops)
-		w.want = append(w.want, wanted{c, c.send(proto.OpMulti, req.Append(nil)), proto.OpMulti, code, want, w.m.zxid})
+		send(proto.OpMulti, req.Append(nil))
 	default:
 		o := w.genOp(false).Draw(rt, "op")
-		code, want := w.m.write(c.session, w.r.now, c.auth, o)
-		w.want = append(w.want, wanted{c, c.send(o.Op, encode(o)), o.Op, code, want, w.m.zxid})
+		send(o.Op, encode(o))
 	}
 	w.record()
 }
@@ -215,38 +231,58 @@ func (w *world) settle() {
 
 func (w *world) same(e *Engine) {
 	w.t.Helper()
-	compareDumps(w.t, e.dump(w.t), w.m.dump())
-	if e.Digest() != w.m.digest() {
-		w.t.Errorf("digest %d, the model has %d", e.Digest(), w.m.digest())
+	compareDumps(w.t, e.dump(w.t), dump(w.m.Nodes()))
+	if e.Digest() != w.m.Digest() {
+		w.t.Errorf("digest %d, the model has %d", e.Digest(), w.m.Digest())
 	}
-	if e.SessionCount() != len(w.m.sessions) {
-		w.t.Errorf("%d sessions, the model has %d", e.SessionCount(), len(w.m.sessions))
+	if e.SessionCount() != len(w.m.Sessions()) {
+		w.t.Errorf("%d sessions, the model has %d", e.SessionCount(), len(w.m.Sessions()))
 	}
-	if e.LastZxid() != w.m.zxid {
-		w.t.Errorf("zxid %d, the model has %d", e.LastZxid(), w.m.zxid)
+	if e.LastZxid() != w.m.Zxid() {
+		w.t.Errorf("zxid %d, the model has %d", e.LastZxid(), w.m.Zxid())
 	}
+}
+
+// dump is as Engine's.
+func dump(nodes map[string]*model.Node) map[string]string {
+	out := map[string]string{}
+	for path, n := range nodes {
+		data := "null"
+		if n.Data != nil {
+			data = hex.EncodeToString(n.Data)
+		}
+		line := fmt.Sprintf("data %s acl", data)
+		for _, a := range n.ACL {
+			line += fmt.Sprintf(" %d:%s:%s", a.Perms, a.Scheme, a.ID)
+		}
+		line += fmt.Sprintf(" c %x m %x p %x ct %d mt %d v %d cv %d av %d o %x",
+			n.Czxid, n.Mzxid, n.Pzxid, n.Ctime, n.Mtime, n.Version, n.Creates, n.Aversion, uint64(n.StoredOwner()))
+		out[path] = line
+	}
+	return out
 }
 
 // reads compares what the reads say.
 func (w *world) reads() {
 	w.t.Helper()
 	for _, c := range w.alive {
-		for path, n := range w.m.nodes {
-			req := (&proto.ReadRequest{Path: path}).Append(nil)
-			may := mayDo(n.acl, jute.PermRead, c.auth)
-			stat := w.m.stat(path)
-			for op, want := range map[proto.Op][]byte{
-				proto.OpExists:       stat.Append(nil),
-				proto.OpGetData:      stat.Append(jute.AppendBuffer(nil, n.data)),
-				proto.OpGetChildren:  jute.AppendStrings(nil, append([]string{}, w.m.children(path)...)),
-				proto.OpGetChildren2: stat.Append(jute.AppendStrings(nil, append([]string{}, w.m.children(path)...))),
-			} {
-				g := c.read(op, req)
-				if may && (g.code != zkerr.OK || !bytes.Equal(g.body, want)) || !may && g.code != zkerr.NoAuth {
-					w.t.Errorf("%s %s: %v %x, the model says %v %x", op, path, g.code, g.body, may, want)
-				}
+		ask := func(op proto.Op, body []byte) {
+			g := c.read(op, body)
+			want := w.m.Read(model.Request{Session: c.session, IDs: names(c.auth), Op: op, Body: body})
+			if g.code != want.Code || !bytes.Equal(g.body, want.Body) {
+				w.t.Errorf("%s %q: %v %x, the model says %v %x", op, body, g.code, g.body, want.Code, want.Body)
 			}
 		}
+		for _, path := range append(w.m.Paths(), "", "/none", "/a/none") {
+			req := (&proto.ReadRequest{Path: path}).Append(nil)
+			for _, op := range []proto.Op{proto.OpExists, proto.OpGetData, proto.OpGetChildren, proto.OpGetChildren2,
+				proto.OpGetACL, proto.OpGetAllChildrenNum, proto.OpGetEphemerals, proto.OpSync} {
+				ask(op, req)
+			}
+			several := proto.MultiRequest{Read: true, Ops: []proto.MultiOp{{Op: proto.OpGetData, Path: path}, {Op: proto.OpGetChildren, Path: path}}}
+			ask(proto.OpMultiRead, several.Append(nil))
+		}
+		ask(proto.OpWhoAmI, nil)
 	}
 }
 
@@ -327,7 +363,7 @@ func TestReplayTwiceIsOnce(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorld(rt, false)
 		w.play(rt, 25)
-		from := rapid.Int64Range(0, w.m.zxid).Draw(rt, "from")
+		from := rapid.Int64Range(0, w.m.Zxid()).Draw(rt, "from")
 		e := reload(rt, w.r.e, from, rapid.SampledFrom([]txnlog.Form{txnlog.FileForm, txnlog.StreamForm}).Draw(rt, "form"))
 		if e.LastZxid() != from {
 			rt.Fatalf("snapshot of %d has %d", from, e.LastZxid())
@@ -360,7 +396,7 @@ func TestReplayOverAFuzzySnapshot(t *testing.T) {
 		keys := map[string]int64{}
 		text := map[string][]jute.ACL{}
 		for _, path := range slices.Sorted(maps.Keys(w.states[now])) {
-			acl := w.states[now][path].acl
+			acl := w.states[now][path].ACL
 			if s := fmt.Sprint(acl); keys[s] == 0 {
 				lists = append(lists, s)
 				keys[s], text[s] = int64(len(lists)), acl
@@ -376,9 +412,14 @@ func TestReplayOverAFuzzySnapshot(t *testing.T) {
 			if !ok {
 				return
 			}
-			m := &model{nodes: w.states[now]}
-			names := m.children(path)
-			key := keys[fmt.Sprint(n.acl)]
+			var names []string
+			for p := range w.states[now] {
+				if name, ok := strings.CutPrefix(p, strings.TrimSuffix(path, "/")+"/"); ok && name != "" && !strings.Contains(name, "/") {
+					names = append(names, name)
+				}
+			}
+			slices.Sort(names)
+			key := keys[fmt.Sprint(n.ACL)]
 			if key == 0 {
 				key = 999 // made later: it is in no table
 			}
@@ -386,10 +427,9 @@ func TestReplayOverAFuzzySnapshot(t *testing.T) {
 			if path == "/" {
 				stored = ""
 			}
-			s := n.stat
-			err := sw.Node(&txnlog.Node{Path: stored, Data: n.data, ACL: key, Stat: txnlog.Stat{
-				Czxid: s.Czxid, Mzxid: s.Mzxid, Ctime: s.Ctime, Mtime: s.Mtime,
-				Version: s.Version, Cversion: s.Cversion, Aversion: s.Aversion, EphemeralOwner: int64(n.owner()), Pzxid: s.Pzxid,
+			err := sw.Node(&txnlog.Node{Path: stored, Data: n.Data, ACL: key, Stat: txnlog.Stat{
+				Czxid: n.Czxid, Mzxid: n.Mzxid, Ctime: n.Ctime, Mtime: n.Mtime,
+				Version: n.Version, Cversion: n.Creates, Aversion: n.Aversion, EphemeralOwner: n.StoredOwner(), Pzxid: n.Pzxid,
 			}})
 			if err != nil {
 				rt.Fatal(err)

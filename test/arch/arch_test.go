@@ -91,6 +91,8 @@ func in(folder string, parents ...string) bool {
 var (
 	codec  = []string{"core/jute", "core/proto", "core/quorum", "core/txn", "core/zkerr", "core/txnlog", "core/vfs"}
 	engine = []string{"core/znode", "core/session", "core/watch", "core/engine", "core/inv"}
+	// The judges of the engine share nothing with it.
+	judges = []string{"core/model"}
 	// A state machine is told; these would let it ask.
 	worldly = []string{"net", "os", "time", "sync", "context", "log", "math/rand", "crypto/rand", "syscall"}
 	modules = []string{"consensus-zab", "storage-mem"}
@@ -104,6 +106,9 @@ func violation(s source, imp string) string {
 		return "imports an implementation: only cmd and test may"
 	case own && in(folder, modules...) && in(s.pkg, "cmd") && !s.test && s.file != filepath.FromSlash("cmd/zkcore/modules.go"):
 		return "names an implementation outside cmd/zkcore/modules.go"
+	}
+	if own && in(folder, judges...) && !s.test && !in(s.pkg, "test") {
+		return "the model is for tests"
 	}
 	if s.test {
 		return "" // what a test drags in, no user of the package gets
@@ -132,6 +137,13 @@ func violation(s source, imp string) string {
 		}
 		if in(imp, worldly...) {
 			return "the engine is told, it does not ask"
+		}
+	case in(s.pkg, judges...):
+		if !standard(imp) && !(own && in(folder, "core/jute", "core/proto", "core/zkerr")) {
+			return "the model shares nothing with what it is to find wrong"
+		}
+		if in(imp, worldly...) && imp != "net/netip" {
+			return "the model is told, it does not ask"
 		}
 	case in(s.pkg, "core"):
 		if own && !in(folder, "core", "plugins") {
@@ -182,6 +194,11 @@ func TestRules(t *testing.T) {
 		{"core/engine/a.go", "log/slog"},
 		{"core/session/a.go", "math/rand/v2"},
 		{"core/watch/a.go", base + "/core/node"},
+		{"core/model/a.go", base + "/core/znode"},
+		{"core/model/a.go", base + "/core/txn"},
+		{"core/model/a.go", "time"},
+		{"core/node/a.go", base + "/core/model"},
+		{"core/engine/a.go", base + "/core/model"},
 		{"core/node/a.go", base + "/storage-mem"},
 		{"core/node/a_test.go", base + "/storage-mem"},
 		{"core/node/a.go", base + "/cmd/zkcore"},
