@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -103,6 +104,18 @@ func (l *lines) String() string {
 
 func start(t *testing.T, change func(*Config)) *rig {
 	t.Helper()
+	r := unheard(t, change)
+	a, err := r.s.Listen(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.addr = a.String()
+	return r
+}
+
+// unheard is start without a port.
+func unheard(t *testing.T, change func(*Config)) *rig {
+	t.Helper()
 	r := &rig{t: t, log: &lines{}}
 	cfg := Config{
 		Log: slog.New(slog.NewTextHandler(r.log, nil)),
@@ -118,11 +131,6 @@ func start(t *testing.T, change func(*Config)) *rig {
 		change(&cfg)
 	}
 	r.s = NewServer(cfg)
-	a, err := r.s.Listen(t.Context(), "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.addr = a.String()
 	t.Cleanup(r.s.Close)
 	return r
 }
@@ -142,6 +150,14 @@ func (r *rig) dial() net.Conn {
 	r.t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(patience))
 	return c
+}
+
+// pipe is dial for a test in a time of its own.
+func (r *rig) pipe() net.Conn {
+	here, there := net.Pipe()
+	r.t.Cleanup(func() { here.Close() })
+	r.s.Add(there, nil)
+	return here
 }
 
 // refused connects in vain. The reset may come before the system says that there
@@ -327,35 +343,31 @@ func TestRefusedFrames(t *testing.T) {
 // TestGreetingInTime: the greeting has its time from the beginning; bytes that
 // dribble in don't lengthen it.
 func TestGreetingInTime(t *testing.T) {
-	r := start(t, func(c *Config) { c.Greeting = 300 * time.Millisecond })
-	silent, dribbling, fine := r.dial(), r.dial(), r.hello()
-	begin := time.Now()
-	stop := make(chan struct{})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for _, b := range frame(strings.Repeat("x", 1000)) {
-			select {
-			case <-stop:
-				return
-			case <-time.After(20 * time.Millisecond):
+	synctest.Test(t, func(t *testing.T) {
+		const greeting = 300 * time.Millisecond
+		r := unheard(t, func(c *Config) { c.Greeting = greeting })
+		begin := time.Now()
+		silent, dribbling, fine := r.pipe(), r.pipe(), r.pipe()
+		write(t, fine, frame("hello"))
+		r.read(fine, "hello")
+		go func() {
+			for _, b := range frame(strings.Repeat("x", 1000)) {
+				time.Sleep(20 * time.Millisecond)
+				if _, err := dribbling.Write([]byte{b}); err != nil {
+					return
+				}
 			}
-			if _, err := dribbling.Write([]byte{b}); err != nil {
-				return
-			}
+		}()
+		r.ended(silent)
+		r.ended(dribbling)
+		if d := time.Since(begin); d != greeting {
+			t.Errorf("it took %v", d)
 		}
-	}()
-	r.ended(silent)
-	r.ended(dribbling)
-	if d := time.Since(begin); d > patience/2 {
-		t.Errorf("it took %v", d)
-	}
-	close(stop)
-	<-done
-	r.logged("no complete greeting", silent.LocalAddr().String())
-	time.Sleep(400 * time.Millisecond)
-	write(t, fine, frame("x"))
-	r.read(fine, "x")
+		r.logged("no complete greeting within 300ms")
+		time.Sleep(greeting)
+		write(t, fine, frame("x"))
+		r.read(fine, "x")
+	})
 }
 
 func TestPerIP(t *testing.T) {

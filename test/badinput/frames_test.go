@@ -191,7 +191,7 @@ func TestBadFrames(t *testing.T) {
 			h := &honest{h.Conn, t, s}
 			// The server may leave out lines where there are many; then it is tried again.
 			var addr string
-			for range 5 {
+			for end := time.Now().Add(harness.Patience); time.Now().Before(end); {
 				addr = tc.try(t, s)
 				h.served()
 				if tc.why == "" || logged(t, s, addr, tc.why) {

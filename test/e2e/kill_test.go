@@ -172,7 +172,8 @@ func TestExpiry(t *testing.T) {
 	e := harness.Start(t, harness.Options{Servers: 3, TickTimeMS: 300})
 	ctx, cancel := patience()
 	defer cancel()
-	silent, err := client.Dial(ctx, []string{e.Follower().Addr()}, time.Second, client.Options{})
+	// Long enough that a slow machine does not end it before it is left alone.
+	silent, err := client.Dial(ctx, []string{e.Follower().Addr()}, 5*time.Second, client.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

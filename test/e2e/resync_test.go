@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -41,6 +43,22 @@ func awaitLog(t *testing.T, s *harness.Server, from int, word string) {
 			t.Fatalf("server %d does not log %q:\n%s", s.ID, word, since(s, from))
 		}
 		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// awaitLogged waits until the transaction logs of s hold that word. The page cache keeps it over a
+// kill.
+func awaitLogged(t *testing.T, s *harness.Server, word string) {
+	t.Helper()
+	for end := time.Now().Add(harness.Patience); ; time.Sleep(20 * time.Millisecond) {
+		for _, name := range logFiles(t, s) {
+			if b, err := os.ReadFile(name); err == nil && bytes.Contains(b, []byte(word)) {
+				return
+			}
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s does not come into the log of server %d", word, s.ID)
+		}
 	}
 }
 
@@ -101,7 +119,7 @@ func TestTrunc(t *testing.T) {
 	for i := range 20 {
 		calls = append(calls, c.Start(client.CreateOp{Path: fmt.Sprintf("/lost-%d", i)}))
 	}
-	time.Sleep(500 * time.Millisecond) // it has them on disk by now, or there is nothing to truncate, which the log tells
+	awaitLogged(t, old, "/lost-19")
 	for _, call := range calls {
 		select {
 		case <-call.Done():
