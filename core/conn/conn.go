@@ -33,6 +33,7 @@ type Conn struct {
 	raw   syscall.RawConn // nil if nc is no socket: TLS, a pipe in a test
 	ip    netip.Addr
 	addr  string
+	port  Port // nil: nc is a real one, and a goroutine reads it
 	since time.Time
 	count *int // connections of the listener
 
@@ -111,7 +112,12 @@ func (c *Conn) WaitSent() {
 // Wake makes the connection ask its client again whether it is Blocked. The
 // connection is locked.
 func (c *Conn) Wake() {
-	if c.waiting > 0 {
+	switch {
+	case c.waiting == 0:
+	case c.port != nil:
+		c.waiting = 0
+		c.port.Resume()
+	default:
 		c.cond.Broadcast()
 	}
 }

@@ -20,6 +20,9 @@ type input struct {
 
 	greeted bool // Established was called
 
+	backlog []byte // of a connection with a Port: what came and is not in in
+	over    bool   // likewise: nothing more is taken
+
 	// The call of the system that waits for readRaw, and what came of it. A
 	// closure made once: one for each read would be an allocation.
 	readRaw func(fd uintptr) bool
@@ -52,10 +55,13 @@ func (c *Conn) frames() error {
 			c.compact()
 			return err
 		}
-		if !c.await() {
+		switch c.await() {
+		case gone:
 			c.pos = len(c.in.b) // closing: what comes is not looked at
 			c.compact()
 			return nil
+		case stalled:
+			return errStalled
 		}
 		n, ferr := c.client.Frames(c.in.b[c.pos:end])
 		c.pos += n
@@ -103,17 +109,33 @@ func (c *Conn) frameLen(b []byte) (int, error) {
 	return n, nil
 }
 
-// await waits while the client takes no frames or does not read its replies.
-// False: the connection is closing.
-func (c *Conn) await() bool {
+// A turn says whether frames may be handed over.
+type turn uint8
+
+const (
+	ready   turn = iota
+	stalled      // of a connection with a Port: not now
+	gone         // the connection is closing
+)
+
+// await waits while the client takes no frames or does not read its replies; a
+// connection with a Port can't wait.
+func (c *Conn) await() turn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for !c.closed && !c.closing && (c.queued() > highWater || c.client.Blocked()) {
+		if c.port != nil {
+			c.waiting = 1
+			return stalled
+		}
 		c.waiting++
 		c.cond.Wait()
 		c.waiting--
 	}
-	return !c.closed && !c.closing
+	if c.closed || c.closing {
+		return gone
+	}
+	return ready
 }
 
 // compact moves what is left to the front of the buffer; with nothing left, the

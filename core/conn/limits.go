@@ -12,6 +12,7 @@ const linesPerSecond = 10
 // A limiter passes so many lines a second and says how many it left out.
 type limiter struct {
 	log *slog.Logger
+	now func() time.Time
 
 	mu      sync.Mutex
 	second  time.Time
@@ -20,7 +21,7 @@ type limiter struct {
 }
 
 func (l *limiter) warn(msg string, args ...any) {
-	now := time.Now()
+	now := l.now()
 	l.mu.Lock()
 	if now.Sub(l.second) >= time.Second {
 		l.second, l.lines = now, 0

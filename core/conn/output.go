@@ -148,7 +148,7 @@ const linger = time.Second
 // writePlain writes to what is no socket. There is no way to ask such a thing
 // whether it would wait, so all is left to who may.
 func (c *Conn) writePlain(b []byte, wait bool) ([]byte, error) {
-	for wait && len(b) > 0 {
+	for (wait || c.port != nil) && len(b) > 0 {
 		n, err := c.nc.Write(b[:min(len(b), keepOut)])
 		c.written.Add(int64(n))
 		b = b[n:]

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,6 +47,8 @@ type Config struct {
 
 	Log     *slog.Logger
 	Metrics Metrics
+	// Now says by which time log lines are limited. nil: time.Now.
+	Now func() time.Time
 }
 
 // A Client is what stands behind a connection.
@@ -99,11 +103,14 @@ func NewServer(cfg Config) *Server {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	if n := descriptors(); n > 0 && (cfg.Max <= 0 || cfg.Max > n) {
 		cfg.Max = n
 	}
 	return &Server{
-		cfg: cfg, log: limiter{log: cfg.Log},
+		cfg: cfg, log: limiter{log: cfg.Log, now: cfg.Now},
 		listeners: map[net.Listener]*int{}, conns: map[uint64]*Conn{}, perIP: map[netip.Addr]int{},
 	}
 }
@@ -160,8 +167,8 @@ func (s *Server) Close() {
 	s.CloseListeners()
 	s.mu.Lock()
 	s.closed = true
-	for _, c := range s.conns {
-		c.Close(nil)
+	for _, id := range slices.Sorted(maps.Keys(s.conns)) {
+		s.conns[id].Close(nil)
 	}
 	s.mu.Unlock()
 	s.wg.Wait()
@@ -174,12 +181,13 @@ func (s *Server) Len() int {
 	return len(s.conns)
 }
 
-// Each calls fn for each connection, in no order, with the server locked.
+// Each calls fn for each connection, in the order in which they came, with the server
+// locked.
 func (s *Server) Each(fn func(*Conn)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, c := range s.conns {
-		fn(c)
+	for _, id := range slices.Sorted(maps.Keys(s.conns)) {
+		fn(s.conns[id])
 	}
 }
 

@@ -129,7 +129,6 @@ func (cl *client) run() {
 // fifo.
 func (cl *client) pump() {
 	n := cl.n
-	defer n.wg.Done()
 	for {
 		n.mu.RLock()
 		cl.c.Lock()
@@ -155,7 +154,6 @@ func (cl *client) pump() {
 func (cl *client) startPump() {
 	if !cl.pumping && cl.ready() && cl.n.serving && !cl.c.Gone() {
 		cl.pumping = true
-		cl.n.wg.Add(1)
-		go cl.pump()
+		cl.n.world.Go(cl.pump)
 	}
 }

@@ -75,6 +75,7 @@ type Config struct {
 	FourLetter func(n *Node, word string, nc net.Conn) bool
 
 	FS      vfs.FS // nil: the real one
+	World   World  // nil: the real one
 	Log     *slog.Logger
 	Metrics consensus.Metrics
 	// Fail ends the process: after it nothing is known to be true any more. It
@@ -150,6 +151,9 @@ func (c *Config) defaults() error {
 	c.SnapRetain = max(c.SnapRetain, 3)
 	if c.FS == nil {
 		c.FS = vfs.OS
+	}
+	if c.World == nil {
+		c.World = newWorld()
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -99,7 +99,7 @@ func (n *Node) Serving() bool {
 // Info takes the picture.
 func (n *Node) Info() Info {
 	i := Info{
-		Status: n.member.Status(), Uptime: time.Since(n.start),
+		Status: n.member.Status(), Uptime: time.Duration(n.clock() - n.start),
 		Connections: n.conns.Len(), Outstanding: n.outstanding.Load(), Received: n.received.Load(), Sent: n.sent.Load(),
 		Reads: n.reads.read(), Updates: n.updates.read(), AuthFailed: n.authFailed.Load(),
 		SnapDir: n.snaps.dirs.Snap, LogDir: n.snaps.dirs.Log,

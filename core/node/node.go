@@ -22,7 +22,8 @@ import (
 type Node struct {
 	cfg    Config
 	log    *slog.Logger
-	start  time.Time
+	world  World
+	start  int64 // on the clock
 	conns  *conn.Server
 	store  storage.Store
 	member consensus.Member
@@ -78,10 +79,8 @@ type Node struct {
 	closeOnce sync.Once
 	closeErr  error
 
-	failed  atomic.Bool
-	opened  chan struct{} // closed when member is set
-	closing chan struct{}
-	wg      sync.WaitGroup
+	failed atomic.Bool
+	opened chan struct{} // closed when member is set
 }
 
 // Start opens the store, recovers the state, joins the ensemble and opens the
@@ -92,20 +91,19 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n := &Node{
-		cfg: cfg, log: cfg.Log, start: time.Now(),
+		cfg: cfg, log: cfg.Log, world: cfg.World, start: cfg.World.Clock(),
 		clients: map[uint64]*client{}, sessions: map[int64]*client{},
 		syncs: map[consensus.SyncID]*client{}, reclaims: map[int64][]*client{},
-		ids:     session.NewIDs(cfg.ServerID, time.Now().UnixMilli()),
+		ids:     session.NewIDs(cfg.ServerID, cfg.World.WallMS()),
 		tracker: session.New(cfg.TickMS),
-		queue:   queue{wake: make(chan struct{}, 1)},
 		opened:  make(chan struct{}),
-		closing: make(chan struct{}),
 	}
 	n.sink.n = n
 	n.conns = conn.NewServer(conn.Config{
 		MaxPerIP: cfg.MaxClientCnxns, Max: cfg.MaxCnxns, MaxFrame: cfg.JuteMaxBuffer, Greeting: cfg.Sessionless,
 		MaxLarge: cfg.LargeRequestMax, KeepAlive: cfg.ClientKeepAlive,
 		Accept: n.accept, FourLetter: n.fourLetter, Log: cfg.Log, Metrics: cfg.Metrics,
+		Now: func() time.Time { return time.Unix(0, n.world.Clock()) },
 	})
 	var undo []func()
 	defer func() {
@@ -138,7 +136,8 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	cc.Tick = time.Duration(cfg.TickMS) * time.Millisecond
 	cc.Log, cc.Metrics = cfg.Log, cfg.Metrics
 	cc.Fail = n.fail
-	undo = append(undo, n.wg.Wait, n.stop)
+	undo = append(undo, n.world.Wait, n.world.Stop, n.conns.Close)
+	n.queue.hand = n.world.Trigger(func() { n.drain(-1) })
 	// Calls may come before Open has returned; what they cause that needs the member
 	// goes through the queue, whose goroutine is started behind it, or waits.
 	n.member, err = cfg.OpenConsensus(cc, n)
@@ -149,10 +148,8 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	undo = append(undo, func() { n.member.Close() })
 
 	n.lastBeat.Store(n.clock())
-	n.wg.Add(3)
-	go n.drains()
-	go n.ticks()
-	go n.containers()
+	n.startTicking()
+	n.world.Every(n.cfg.ContainerCheck, func() bool { n.removeExpired(); return true })
 	n.startPurging()
 	for _, addr := range cfg.ClientAddrs {
 		a, err := n.conns.Listen(ctx, addr)
@@ -176,9 +173,10 @@ func (n *Node) ServeClients(l net.Listener) error { return n.conns.Serve(l) }
 // the store. It returns when nothing of the node runs any more.
 func (n *Node) Close() error {
 	n.closeOnce.Do(func() {
-		n.stop()
+		n.conns.Close()
+		n.world.Stop()
 		err := n.member.Close()
-		n.wg.Wait()
+		n.world.Wait()
 		n.mu.Lock()
 		n.loading, n.serving = true, false
 		n.engine.Close()
@@ -187,13 +185,6 @@ func (n *Node) Close() error {
 		n.unlockDirs()
 	})
 	return n.closeErr
-}
-
-// stop closes the connections and tells all that the node runs to end. What
-// still runs is waited for when the member starts no more of it.
-func (n *Node) stop() {
-	n.conns.Close()
-	close(n.closing)
 }
 
 // fail ends the process.
@@ -225,12 +216,12 @@ func (n *Node) fourLetter(word string, nc net.Conn) bool {
 	return true
 }
 
-// clock is monotonic time since the start, in ns.
-func (n *Node) clock() int64   { return int64(time.Since(n.start)) }
+// clock is monotonic time in ns.
+func (n *Node) clock() int64   { return n.world.Clock() }
 func (n *Node) clockMS() int64 { return n.clock() / 1e6 }
 
 // wallMS is what becomes ctime and mtime: data, by which nothing is decided.
-func (n *Node) wallMS() int64 { return time.Now().UnixMilli() }
+func (n *Node) wallMS() int64 { return n.world.WallMS() }
 
 func (n *Node) lastZxid() int64 {
 	n.mu.RLock()

@@ -26,7 +26,7 @@ type queue struct {
 	spare    []item // memory for the next items
 	draining bool   // somebody takes out, and will look again before he stops
 
-	wake chan struct{} // tells the queue's own goroutine to take over
+	hand func() // tells the queue's own goroutine to take over
 }
 
 // runLength is how many writes are prepared under one read lock.
@@ -71,26 +71,6 @@ func (n *Node) submit() {
 func (n *Node) kick() {
 	if n.queue.begin() {
 		n.queue.hand()
-	}
-}
-
-func (q *queue) hand() {
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
-}
-
-// drains is the queue's own goroutine.
-func (n *Node) drains() {
-	defer n.wg.Done()
-	for {
-		select {
-		case <-n.queue.wake:
-			n.drain(-1)
-		case <-n.closing:
-			return
-		}
 	}
 }
 

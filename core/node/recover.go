@@ -35,7 +35,7 @@ func (n *Node) Recover(max consensus.Zxid) (consensus.Zxid, error) {
 }
 
 func (n *Node) recover(max consensus.Zxid) (zxid consensus.Zxid, fresh bool, err error) {
-	begin := time.Now()
+	begin := n.clock()
 	s := &n.snaps
 	if s.begun {
 		if _, err := txnlog.DropSnapshotsAbove(n.cfg.FS, s.dirs.Snap, max); err != nil {
@@ -73,7 +73,7 @@ func (n *Node) recover(max consensus.Zxid) (zxid consensus.Zxid, fresh bool, err
 			bad = errors.Join(bad, err)
 			continue
 		}
-		took := time.Since(begin)
+		took := time.Duration(n.clock() - begin)
 		n.log.Info("snapshot loaded", "zxid", file.Zxid, "in", took.Round(100*time.Microsecond), "znodes", n.engine.NodeCount(), "bytes", file.Size)
 		n.cfg.Metrics.Observe("dbinittime", float64(took.Milliseconds()))
 		n.cfg.Metrics.Observe("startup_snap_load_time", float64(took.Milliseconds()))
@@ -141,7 +141,7 @@ func (n *Node) unload() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.loading, n.holding = true, false
-	for _, cl := range n.clients {
+	for _, cl := range n.byAge() {
 		cl.c.Close(nil)
 	}
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -53,7 +54,7 @@ func (n *Node) Role(r consensus.Role) {
 		n.engine.Settle()
 		waiting = n.requeue()
 	} else if !n.holding {
-		for _, cl := range n.clients {
+		for _, cl := range n.byAge() {
 			cl.c.Close(nil)
 		}
 	}
@@ -70,8 +71,7 @@ func (n *Node) Role(r consensus.Role) {
 		cl.c.Unlock()
 	}
 	if r.State == consensus.Looking && n.holding {
-		n.wg.Add(1)
-		go n.hold(r.Term)
+		n.world.Every(holdStep, func() bool { return n.hold(r.Term) })
 	}
 }
 
@@ -92,7 +92,7 @@ func (n *Node) logRole(r consensus.Role) {
 func (n *Node) requeue() []*client {
 	now := n.clock()
 	var waiting []*client
-	for _, cl := range n.clients {
+	for _, cl := range n.byAge() {
 		cl.c.Lock()
 		switch {
 		case cl.fifo.n == 0 || cl.c.Gone():
@@ -103,7 +103,6 @@ func (n *Node) requeue() []*client {
 		}
 		cl.c.Unlock()
 	}
-	slices.SortFunc(waiting, func(a, b *client) int { return cmp.Compare(a.c.ID, b.c.ID) })
 	for _, cl := range waiting {
 		cl.c.Lock()
 		cl.next, cl.readsAhead, cl.syncsAhead, cl.scan = cl.fifo.first, 0, 0, 0
@@ -139,44 +138,39 @@ func (n *Node) closeItem(session int64) item {
 
 // hold closes the connections of clients for which the time without a leader is
 // getting long: after half of its timeout a client is better off with another
-// server, where it still comes in time to keep its session.
-func (n *Node) hold(term uint64) {
-	defer n.wg.Done()
-	t := time.NewTicker(holdStep)
-	defer t.Stop()
-	for {
-		select {
-		case <-t.C:
-		case <-n.closing:
-			return
-		}
-		n.mu.Lock()
-		if n.role.Term != term || n.serving {
-			n.mu.Unlock()
-			return
-		}
-		passed := n.clock() - n.lookingSince
-		over := passed >= n.cfg.HoldMS*1e6
-		if over {
-			n.holding = false // and nobody new is let in
-		}
-		closed := 0
-		for _, cl := range n.clients {
-			cl.c.Lock()
-			if cl.state != sGreeting && !cl.c.Gone() && (over || passed >= int64(cl.timeoutMS)*1e6/2) {
-				cl.c.CloseLocked(nil)
-				closed++
-			}
-			cl.c.Unlock()
-		}
+// server, where it still comes in time to keep its session. It reports whether there is
+// more to come.
+func (n *Node) hold(term uint64) bool {
+	n.mu.Lock()
+	if n.role.Term != term || n.serving {
 		n.mu.Unlock()
-		if closed > 0 {
-			n.log.Info("no leader yet: clients have to try another server", "closed", closed, "after", time.Duration(passed))
-		}
-		if over {
-			return
-		}
+		return false
 	}
+	passed := n.clock() - n.lookingSince
+	over := passed >= n.cfg.HoldMS*1e6
+	if over {
+		n.holding = false // and nobody new is let in
+	}
+	closed := 0
+	for _, cl := range n.byAge() {
+		cl.c.Lock()
+		if cl.state != sGreeting && !cl.c.Gone() && (over || passed >= int64(cl.timeoutMS)*1e6/2) {
+			cl.c.CloseLocked(nil)
+			closed++
+		}
+		cl.c.Unlock()
+	}
+	n.mu.Unlock()
+	if closed > 0 {
+		n.log.Info("no leader yet: clients have to try another server", "closed", closed, "after", time.Duration(passed))
+	}
+	return !over
+}
+
+// byAge are the clients in the order in which they came: what is done to all of them is
+// done in the same order each time. The write lock is held.
+func (n *Node) byAge() []*client {
+	return slices.SortedFunc(maps.Values(n.clients), func(a, b *client) int { return cmp.Compare(a.c.ID, b.c.ID) })
 }
 
 // holdStep is how often hold looks.

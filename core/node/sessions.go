@@ -11,22 +11,17 @@ import (
 // beats is how often in a tick a node looks whether it was asleep.
 const beats = 4
 
-// ticks is the goroutine by which time passes: each tick a leader expires
-// sessions, and every node closes the connections of clients that are silent.
-func (n *Node) ticks() {
-	defer n.wg.Done()
-	t := time.NewTicker(max(time.Duration(n.cfg.TickMS)*time.Millisecond/beats, time.Millisecond))
-	defer t.Stop()
-	for i := 1; ; i++ {
-		select {
-		case <-t.C:
-			if pause := n.beat(); pause > 0 || i%beats == 0 {
-				n.tick(pause)
-			}
-		case <-n.closing:
-			return
+// startTicking makes time pass: each tick a leader expires sessions, and every node
+// closes the connections of clients that are silent.
+func (n *Node) startTicking() {
+	i := 0
+	n.world.Every(max(time.Duration(n.cfg.TickMS)*time.Millisecond/beats, time.Millisecond), func() bool {
+		i++
+		if pause := n.beat(); pause > 0 || i%beats == 0 {
+			n.tick(pause)
 		}
-	}
+		return true
+	})
 }
 
 // beat notes that this process runs. It returns for how long it did not, if that was

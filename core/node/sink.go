@@ -204,13 +204,11 @@ func flush(n *Node, clients []*client) {
 		for len(rest) > 0 {
 			part := rest[:min(share, len(rest))]
 			rest = rest[len(part):]
-			n.wg.Add(1)
-			go func() {
-				defer n.wg.Done()
+			n.world.Go(func() {
 				for _, cl := range part {
 					cl.c.Flush()
 				}
-			}()
+			})
 		}
 	}
 	for _, cl := range clients {

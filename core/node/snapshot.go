@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -40,9 +39,9 @@ type snapshots struct {
 func (n *Node) drawBounds() {
 	half := n.cfg.SnapCount / 2
 	n.snaps.txns, n.snaps.bytes = 0, 0
-	n.snaps.maxTxns = half + rand.IntN(max(half, 1))
+	n.snaps.maxTxns = half + int(n.world.IntN(int64(max(half, 1))))
 	if limit := n.cfg.SnapSizeLimitKB << 10; limit > 0 {
-		n.snaps.maxBytes = limit/2 + rand.Int64N(limit/2+1)
+		n.snaps.maxBytes = limit/2 + n.world.IntN(limit/2+1)
 	}
 }
 
@@ -63,14 +62,12 @@ func (n *Node) applied(txns []consensus.Txn) {
 	}
 	n.drawBounds()
 	s.busy = true
-	n.wg.Add(1)
-	go func() {
-		defer n.wg.Done()
+	n.world.Go(func() {
 		n.save()
 		s.busyMu.Lock()
 		s.busy = false
 		s.busyMu.Unlock()
-	}()
+	})
 }
 
 // pin pins the state as it is now.
@@ -111,16 +108,16 @@ func (n *Node) save() {
 
 // write writes a view as snapshot file.
 func (n *Node) write(view storage.View, zxid consensus.Zxid) (txnlog.SnapshotFile, error) {
-	begin := time.Now()
+	begin := n.clock()
 	file, err := txnlog.SaveSnapshot(n.cfg.FS, n.snaps.dirs.Snap, zxid, n.compression(), func(w *txnlog.SnapshotWriter) error {
 		return engine.WriteSnapshot(w, txnlog.FileForm, view)
 	})
 	if err != nil {
 		return file, err
 	}
-	took := time.Since(begin)
+	took := time.Duration(n.clock() - begin)
 	n.snaps.busyMu.Lock()
-	n.snaps.last, n.snaps.lastAt = file, time.Now()
+	n.snaps.last, n.snaps.lastAt = file, time.UnixMilli(n.wallMS())
 	n.snaps.busyMu.Unlock()
 	n.log.Info("snapshot taken", "zxid", zxid, "in", took.Round(100*time.Microsecond), "znodes", view.Len(), "bytes", file.Size)
 	n.cfg.Metrics.Observe("snapshottime", float64(took.Milliseconds()))
@@ -139,20 +136,8 @@ func (n *Node) startPurging() {
 	if n.cfg.PurgeInterval <= 0 {
 		return
 	}
-	n.wg.Add(1)
-	go func() {
-		defer n.wg.Done()
-		t := time.NewTicker(n.cfg.PurgeInterval)
-		defer t.Stop()
-		for {
-			n.purge()
-			select {
-			case <-t.C:
-			case <-n.closing:
-				return
-			}
-		}
-	}()
+	n.world.Go(n.purge)
+	n.world.Every(n.cfg.PurgeInterval, func() bool { n.purge(); return true })
 }
 
 func (n *Node) purge() {
