@@ -11,6 +11,7 @@ import (
 	"math"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -388,6 +389,50 @@ func TestUnwantedConnections(t *testing.T) {
 		t.Errorf("15 connections in %v", d)
 	}
 }
+
+// A server that looks for a leader in vain says whom it can't reach, and when it can.
+func TestUnreachableIsLogged(t *testing.T) {
+	c := consensustest.NewCluster(t, Open, 3, 0)
+	cfg := c.Config(1)
+	cfg.Servers[2].Election = []string{"no-such-host.invalid:3888"}
+	var mu sync.Mutex
+	var b strings.Builder
+	cfg.Log = slog.New(slog.NewTextHandler(writer(func(p []byte) (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return b.Write(p)
+	}), nil))
+	m, err := Open(cfg, &alone{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	logged := func(words ...string) {
+		t.Helper()
+		eventually(t, fmt.Sprintf("a line with %q", words), func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			for line := range strings.Lines(b.String()) {
+				if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
+					return true
+				}
+			}
+			return false
+		})
+	}
+	logged("level=WARN", "can't be reached", "server=2", cfg.Servers[1].Election[0], "refused")
+	logged("level=WARN", "can't be reached", "server=3", "no-such-host.invalid:3888")
+	ln, err := net.Listen("tcp", cfg.Servers[1].Election[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	logged("level=INFO", "reached", "server=2", "after=")
+}
+
+type writer func([]byte) (int, error)
+
+func (w writer) Write(b []byte) (int, error) { return w(b) }
 
 // A sync is answered only when a majority said, after it was asked, whom it follows.
 func TestSyncAsksTheMajority(t *testing.T) {

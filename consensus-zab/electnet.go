@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -42,6 +43,9 @@ type electPeer struct {
 	dialing bool
 	knocks  int // since the last connection
 	brief   int // connections in a row that did not last
+
+	failing time.Time // since when it can't be reached; zero if it can
+	told    time.Time // when the log said so last
 }
 
 // crossing is how long a knock and a connection in the other direction may miss each
@@ -50,6 +54,10 @@ const crossing = 500 * time.Millisecond
 
 // lasting is how long a connection stands that the other side wanted.
 const lasting = time.Second
+
+// reminder is how often the log says of a server, while it is asked for, that it can't be
+// reached.
+const reminder = time.Minute
 
 // maxKnocks is how often a server knocks that nobody calls back, but for what there is to
 // send.
@@ -227,6 +235,7 @@ func (n *electNet) dial(p *electPeer) {
 		c, err := n.connect(p)
 		n.mu.Lock()
 		p.dialing = false
+		n.tell(p, err)
 		n.mu.Unlock()
 		switch {
 		case err != nil:
@@ -243,6 +252,25 @@ func (n *electNet) dial(p *electPeer) {
 			n.attach(p, c)
 		}
 	}()
+}
+
+// tell logs that a server can't be reached, for as long that it is not one that is just
+// being started, and that it can again. It is called with the lock held.
+func (n *electNet) tell(p *electPeer, err error) {
+	now := time.Now()
+	switch {
+	case n.closed:
+	case err == nil:
+		if !p.told.IsZero() {
+			n.e.cfg.Log.Info("election port: server reached", "server", p.id, "after", now.Sub(p.failing).Round(time.Millisecond))
+		}
+		p.failing, p.told = time.Time{}, time.Time{}
+	case p.failing.IsZero():
+		p.failing = now
+	case now.Sub(p.failing) >= n.e.cfg.Tick && (p.told.IsZero() || now.Sub(p.told) >= reminder):
+		p.told = now
+		n.e.cfg.Log.Warn("election port: server can't be reached", "server", p.id, "address", strings.Join(p.addrs, "|"), "error", err)
+	}
 }
 
 // knockAgain knocks once more if nobody calls back. The port of a process that is just
@@ -290,6 +318,7 @@ func (n *electNet) attach(p *electPeer, c net.Conn) {
 		p.c.Close()
 	}
 	p.c, p.since, p.knocks = c, time.Now(), 0
+	n.tell(p, nil) // it may be the one that reached us
 	if p.next == nil {
 		p.next = p.last
 	}
