@@ -43,7 +43,8 @@ type Cluster struct {
 // no voters it is one standalone server with id 1.
 func NewCluster(t testing.TB, open consensus.Open, voters, observers int) *Cluster {
 	c := &Cluster{t: t, open: open, dir: t.TempDir(), log: new(lines), Options: map[string]string{},
-		Tick: 200 * time.Millisecond, InitLimit: 50, SyncLimit: 20,
+		// No machine is so busy that a member gives up its leader for that, or its leadership.
+		Tick: 200 * time.Millisecond, InitLimit: 150, SyncLimit: 100,
 		Nodes: map[consensus.ServerID]*Node{}, Members: map[consensus.ServerID]consensus.Member{}}
 	var text strings.Builder
 	ports := freePorts(t, 2*(voters+observers))
@@ -70,24 +71,6 @@ func NewCluster(t testing.TB, open consensus.Open, voters, observers int) *Clust
 		}
 	})
 	return c
-}
-
-// freePorts asks the kernel for addresses that nobody listens on.
-func freePorts(t testing.TB, n int) []string {
-	var lns []net.Listener
-	var addrs []string
-	for range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		lns = append(lns, ln)
-		addrs = append(addrs, ln.Addr().String())
-	}
-	for _, ln := range lns {
-		ln.Close()
-	}
-	return addrs
 }
 
 // Dir is where a server has its data.
