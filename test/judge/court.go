@@ -21,6 +21,8 @@ type court struct {
 	order    []*session // in the order in which they were first seen
 	ledger   *ledger    // of the committed txns; nil if nobody looked
 	model    *model.Model
+
+	touchList []touch
 }
 
 // A conn is one connection of a client.
@@ -32,12 +34,13 @@ type conn struct {
 	seen                                 int64    // the zxid that it came with
 	connecting, connected, refused, lost int      // places of records, -1 if there is none
 	ops                                  []*op
-	stream                               []item // what came, in order
-	ids                                  []jute.ID
+	stream                               []item    // what came, in order
+	addr, ids                            []jute.ID // as whom it is known: at first, and in the end
 	auths                                []auth
 	horizon                              int64 // the highest zxid that came
 	floor                                floor // when it began
 	wanted                               []wanted
+	shownWrong                           bool // refused for its password, as far as one can tell
 }
 
 // An auth is when a connection became known as more.
@@ -159,7 +162,8 @@ func newCourt(run *history.Run, v *Verdict) *court {
 		switch r.Kind {
 		case history.Connecting:
 			cn.connecting, cn.asked, cn.seen = i, r.Session, r.Zxid
-			cn.ids = []jute.ID{{Scheme: "ip", ID: r.Addr}}
+			cn.addr = []jute.ID{{Scheme: "ip", ID: r.Addr}}
+			cn.ids = cn.addr
 		case history.Connected:
 			cn.connected = i
 			s := c.sessions[r.Session]

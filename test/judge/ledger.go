@@ -131,6 +131,8 @@ func (c *court) follow(o *op, made []*committed) {
 		}
 	case o.own && o.txn == nil:
 		c.v.add("I13", fmt.Sprintf("%s was answered at 0x%x, and is not what is committed there", o, o.zxid), o.call, o.reply)
+	case o.code != zkerr.OK && len(effects) > 0:
+		c.v.add("I07", fmt.Sprintf("%s was answered %v at 0x%x, and took effect at 0x%x", o, o.code, o.zxid, effects[0].Header.Zxid), o.call, o.reply)
 	case len(effects) > 0 && effects[0] != o.txn:
 		c.v.add("I07", fmt.Sprintf("%s was answered %v at 0x%x, and took effect at 0x%x", o, o.code, o.zxid, effects[0].Header.Zxid), o.call, o.reply)
 	}
