@@ -31,6 +31,12 @@ type coded struct {
 func (e *coded) Error() string { return e.err.Error() }
 func (e *coded) Unwrap() error { return e.err }
 
+// A reported error is in the log already, with the time at which it came.
+type reported struct{ err error }
+
+func (e *reported) Error() string { return e.err.Error() }
+func (e *reported) Unwrap() error { return e.err }
+
 func main() {
 	err := rootCommand().Execute()
 	if err == nil {
@@ -49,7 +55,10 @@ func main() {
 	case errors.As(err, &own):
 		code = own.ExitCode()
 	}
-	fmt.Fprintln(os.Stderr, "zkcore:", err)
+	var r *reported
+	if !errors.As(err, &r) {
+		fmt.Fprintln(os.Stderr, "zkcore:", err)
+	}
 	os.Exit(code)
 }
 
@@ -76,6 +85,8 @@ file, or by one of Apache's properties (-Dzookeeper.snapCount=1000); the earlier
 			return run(cmd.Context(), cfg, os.Stderr)
 		},
 	}
+	cmd.Version = fmt.Sprintf("zkcore %s, compatible with Apache ZooKeeper, version %s", admin.Release(), admin.VersionText())
+	cmd.SetVersionTemplate("{{.Version}}\n")
 	o.flags(cmd.Flags())
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &coded{exitConfig, err} })
 	cmd.AddCommand(fourLetterCommand(), &cobra.Command{
@@ -83,7 +94,7 @@ file, or by one of Apache's properties (-Dzookeeper.snapCount=1000); the earlier
 		Short: "print the version",
 		Args:  cobra.NoArgs,
 		Run: func(cmd *cobra.Command, _ []string) {
-			fmt.Fprintf(cmd.OutOrStdout(), "zkcore %s, compatible with Apache ZooKeeper, version %s\n", admin.Release(), admin.VersionText())
+			fmt.Fprintln(cmd.OutOrStdout(), cmd.Root().Version)
 		},
 	})
 	cmd.CompletionOptions.DisableDefaultCmd = true

@@ -67,6 +67,9 @@ func (o *options) load(fs *pflag.FlagSet, args []string, environ []string) (*con
 	properties, warnings := config.FromProperties(o.properties)
 	env, more := config.FromEnviron(environ)
 	cfg, err := config.OpenWith(file, properties, env, flags)
+	if err != nil && file == "" {
+		return nil, fmt.Errorf("no configuration file is given (--config=conf/zoo.cfg), and so: %w", err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -51,6 +51,9 @@ func TestOptions(t *testing.T) {
 			t.Errorf("%v was taken", args)
 		}
 	}
+	if _, err := parse(t, nil); err == nil || !strings.Contains(err.Error(), "--config=") || !strings.Contains(err.Error(), "dataDir is not set") {
+		t.Errorf("no arguments: %v", err)
+	}
 	if _, err := parse(t, nil, "--set", "tickTime=x", path); err == nil || !strings.Contains(err.Error(), "flag --set: tickTime") {
 		t.Errorf("a bad flag: %v", err)
 	}

@@ -59,23 +59,30 @@ func run(ctx context.Context, cfg *config.Config, out io.Writer) error {
 	}
 	n, err := node.Start(ctx, nc)
 	if err != nil {
-		return err
+		return report(log, "can't start", err)
 	}
 	if cfg.MetricsEnabled {
 		w := *words
 		w.Source = source{n, cfg.SessionlessTimeout, ""}
 		addr, err := w.Serve(ctx, cfg.MetricsHost, cfg.MetricsPort, log)
 		if err != nil {
-			return closeAfter(n, err)
+			return report(log, "can't start", closeAfter(n, err))
 		}
 		log.Info("metrics", "addr", addr)
 	}
 	<-ctx.Done()
 	stop() // a second signal ends it the hard way
 	log.Info("stopping: a signal asks for it")
-	err = n.Close()
+	if err := n.Close(); err != nil {
+		return report(log, "stopped, but not in order", err)
+	}
 	log.Info("stopped")
-	return err
+	return nil
+}
+
+func report(log *slog.Logger, what string, err error) error {
+	log.Error(what, "error", err)
+	return &reported{err}
 }
 
 // unusable refuses a value that the configuration's own reader could not judge.

@@ -85,6 +85,9 @@ func load(s Settings, path, text string) (*Config, error) {
 	for _, key := range s.Keys() {
 		v, _ := s.Get(key)
 		c.origins[key] = v.Origin
+		if v.Before > 0 {
+			r.warn(key, "is set on line %d too: the last one counts", v.Before)
+		}
 	}
 	c.readModules(r)
 	c.readFiles(r)

@@ -280,7 +280,11 @@ func TestUnsupportedKeys(t *testing.T) {
 			t.Errorf("%s: warnings %v, want one with %q", line, c.Warnings, want)
 		}
 	}
-	c, err := loadText(t, "dataDir=DATA\nadmin.serverPort=8081\nadmin.enableServer=false\nclientPort=2181\n", "")
+	c, err := loadText(t, "dataDir=DATA\nclientPort=2181\ntickTime=1\n clientPort : 2182\n#tickTime=2\n", "")
+	if err != nil || c.ClientPort != 2182 || len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0].String(), "zoo.cfg:4: clientPort: is set on line 2 too") {
+		t.Errorf("a key that is there twice: %v, port %d, warnings %v", err, c.ClientPort, c.Warnings)
+	}
+	c, err = loadText(t, "dataDir=DATA\nadmin.serverPort=8081\nadmin.enableServer=false\nclientPort=2181\n", "")
 	if err != nil || len(c.Warnings) != 0 {
 		t.Errorf("the port of an admin server that is off: %v, warnings %v", err, c.Warnings)
 	}

@@ -47,15 +47,19 @@ func ParseFile(path string, raw []byte) (Settings, error) {
 	lines := keyLines(raw)
 	for _, key := range p.Keys() {
 		text, _ := p.Get(key)
-		s.Put(Value{Key: key, Text: text, Origin: Origin{File: path, Line: lines[strings.TrimSpace(key)]}})
+		at := lines[strings.TrimSpace(key)]
+		s.Put(Value{Key: key, Text: text, Origin: Origin{File: path, Line: at.last}, Before: at.before})
 	}
 	return s, nil
 }
 
-// keyLines finds the line on which each key was set last. The library that
+// keyLine is where a key was set last, and where before that, if it was.
+type keyLine struct{ last, before int }
+
+// keyLines finds the lines on which each key was set. The library that
 // parses the file doesn't say, and an operator wants to know.
-func keyLines(raw []byte) map[string]int {
-	lines := make(map[string]int)
+func keyLines(raw []byte) map[string]keyLine {
+	lines := make(map[string]keyLine)
 	continued := false
 	for i, line := range bytes.Split(raw, []byte("\n")) {
 		line = bytes.TrimRight(line, "\r")
@@ -80,7 +84,7 @@ func keyLines(raw []byte) map[string]int {
 			}
 			key = append(key, c)
 		}
-		lines[string(key)] = i + 1
+		lines[string(key)] = keyLine{i + 1, lines[string(key)].last}
 	}
 	return lines
 }

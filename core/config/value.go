@@ -29,6 +29,8 @@ func (o Origin) String() string {
 type Value struct {
 	Key, Text string
 	Origin    Origin
+	// Before is the line of the same file that sets the key too, and in vain; 0 if none.
+	Before int
 }
 
 // An Error is a setting that can't be used. Its text names where the setting is.
