@@ -111,7 +111,14 @@ start_server() {
     echo FAILED TO WRITE PID
     return 1
   fi
-  sleep 1
+  # What keeps it from starting shows before it serves: on a busy machine that takes a
+  # while. One that has much to load is not waited for longer than this.
+  local n
+  for n in $(seq 100); do
+    if ! kill -0 "$pid" 2>/dev/null || grep -q ' - client port open ' "$out"; then break; fi
+    sleep 0.1
+  done
+  sleep 0.3
   if ! kill -0 "$pid" 2>/dev/null; then
     rm -f "$pidfile"
     echo SERVER DID NOT START
@@ -132,12 +139,16 @@ stop_server() {
   pid="$(cat "$pidfile")"
   if alive "$pid"; then
     kill "$pid"
-    # It closes its files first; what takes longer than this goes on behind us.
+    # It closes its files first. Until it is gone nobody else can have its data.
     local n
-    for n in $(seq 50); do
+    for n in $(seq 300); do
       alive "$pid" || break
       sleep 0.1
     done
+    if alive "$pid"; then
+      echo "process $pid has not ended after 30 s"
+      return 1
+    fi
   fi
   rm -f "$pidfile"
   echo STOPPED
@@ -219,8 +230,7 @@ case "$action" in
     exit
     ;;
   restart)
-    stop_server
-    start_server
+    stop_server && start_server
     exit
     ;;
   status)

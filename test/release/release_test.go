@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -343,6 +344,23 @@ func TestDeadServer(t *testing.T) {
 	}
 	if out, errs, code := run(t, home, nil, script, "restart"); code != 0 || !strings.Contains(out, "STARTED") {
 		t.Fatalf("restart: exit %d, %q, %q", code, out, errs)
+	}
+	// One that takes its time to end is waited for: its data is locked until then.
+	raw, err := os.ReadFile(pidfile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	goOn := time.AfterFunc(6*time.Second, func() { syscall.Kill(pid, syscall.SIGCONT) })
+	defer goOn.Stop()
+	if out, errs, code := run(t, home, nil, script, "restart"); code != 0 || !strings.HasSuffix(out, "STOPPED\nStarting zookeeper ... STARTED\n") {
+		t.Fatalf("restart of a server that is slow to end: exit %d, %q, %q", code, out, errs)
 	}
 	if logs, err := filepath.Glob(filepath.Join(home, "logs", "*.out.1")); err != nil || len(logs) != 1 {
 		t.Errorf("the log of the server before is not kept: %v, %v", logs, err)
