@@ -17,9 +17,10 @@ export CGO_ENABLED ?= 0
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
+BUILD ?= build
 build: ## build the programs into build/
-	@mkdir -p build
-	go build -trimpath -ldflags "$(LDFLAGS)" -o build/ ./cmd/...
+	@mkdir -p $(BUILD)
+	go build -trimpath -ldflags "$(LDFLAGS)" -o $(BUILD)/ ./cmd/...
 
 run: build ## start a server on 2181 with data under ./data
 	@mkdir -p data
