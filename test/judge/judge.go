@@ -1,6 +1,9 @@
 package judge
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/zkcore/zkcore/test/history"
@@ -14,6 +17,8 @@ type Options struct {
 	MinRate   float64
 	MinFaults int
 	LastWrite bool
+	// AtLeast says how much must have been checked, by the keys of Verdict.Counts.
+	AtLeast map[string]int
 	// ClockDrift is by how much a server's clock may be fast: 0.1 is 10 %. It
 	// weakens the check that sessions live for their whole timeout.
 	ClockDrift float64
@@ -28,6 +33,11 @@ func Judge(run *history.Run, o Options) *Verdict {
 	c := newCourt(run, v)
 	for _, check := range checks {
 		check(c, &o)
+	}
+	for _, what := range slices.Sorted(maps.Keys(o.AtLeast)) {
+		if n := v.Counts[what]; n < o.AtLeast[what] {
+			v.add("run", fmt.Sprintf("%s: %d were checked, there should be %d", what, n, o.AtLeast[what]))
+		}
 	}
 	return v
 }

@@ -55,11 +55,10 @@ type server struct {
 	rig     *rig
 	id      int
 	engine  *engine.Engine
-	stalls  int64                   // it applies nothing until then
-	applied int                     // how many of the txns
-	conns   map[uint64]*link        // by watcher
-	live    map[int64]*link         // by session
-	waits   map[*link][]func() bool // what waits for more to be applied
+	stalls  int64            // it applies nothing until then
+	applied int              // how many of the txns
+	conns   map[uint64]*link // by watcher
+	live    map[int64]*link  // by session
 }
 
 // A link is a connection.
