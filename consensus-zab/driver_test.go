@@ -375,7 +375,14 @@ func TestUnwantedConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	c.Start(3)
+	cfg := c.Config(3)
+	var log logText
+	cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+	m, err := Open(cfg, &alone{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
 	start := time.Now()
 	for range 15 {
 		conn, err := ln.Accept()
@@ -388,6 +395,37 @@ func TestUnwantedConnections(t *testing.T) {
 	if d := time.Since(start); d < 500*time.Millisecond {
 		t.Errorf("15 connections in %v", d)
 	}
+	// That is said once, and once only: it goes on for as long as nobody mends it.
+	log.await(t, "level=WARN", "ends each connection", "server=1")
+	if n := strings.Count(log.String(), "server=1"); n > 3 {
+		t.Errorf("%d lines about it:\n%s", n, &log)
+	}
+}
+
+// A stranger comes back again and again: the log says it once.
+func TestStrangers(t *testing.T) {
+	c := consensustest.NewCluster(t, Open, 3, 0)
+	cfg := c.Config(1)
+	var log logText
+	cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+	m, err := Open(cfg, &alone{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	for range 5 {
+		for sid := int64(7); sid < 9; sid++ {
+			conn := dial(t, cfg.Servers[0].Election[0])
+			hello := quorum.InitialMessage{Version: quorum.InitialV1, SID: sid, Addrs: []quorum.HostPort{{Host: "127.0.0.1", Port: 1}}}
+			conn.Write(hello.Append(nil))
+			closes(t, "the stranger", conn)
+		}
+	}
+	log.await(t, "server 7 is not in the membership")
+	log.await(t, "server 8 is not in the membership")
+	if n := strings.Count(log.String(), "not in the membership"); n != 2 {
+		t.Errorf("%d lines about two strangers:\n%s", n, &log)
+	}
 }
 
 // A server that looks for a leader in vain says whom it can't reach, and when it can.
@@ -395,44 +433,53 @@ func TestUnreachableIsLogged(t *testing.T) {
 	c := consensustest.NewCluster(t, Open, 3, 0)
 	cfg := c.Config(1)
 	cfg.Servers[2].Election = []string{"no-such-host.invalid:3888"}
-	var mu sync.Mutex
-	var b strings.Builder
-	cfg.Log = slog.New(slog.NewTextHandler(writer(func(p []byte) (int, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		return b.Write(p)
-	}), nil))
+	var log logText
+	cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
 	m, err := Open(cfg, &alone{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	logged := func(words ...string) {
-		t.Helper()
-		eventually(t, fmt.Sprintf("a line with %q", words), func() bool {
-			mu.Lock()
-			defer mu.Unlock()
-			for line := range strings.Lines(b.String()) {
-				if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
-					return true
-				}
-			}
-			return false
-		})
-	}
-	logged("level=WARN", "can't be reached", "server=2", cfg.Servers[1].Election[0], "refused")
-	logged("level=WARN", "can't be reached", "server=3", "no-such-host.invalid:3888")
+	log.await(t, "level=WARN", "can't be reached", "server=2", cfg.Servers[1].Election[0], "refused")
+	log.await(t, "level=WARN", "can't be reached", "server=3", "no-such-host.invalid:3888")
 	ln, err := net.Listen("tcp", cfg.Servers[1].Election[0])
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	logged("level=INFO", "reached", "server=2", "after=")
+	log.await(t, "level=INFO", "reached", "server=2", "after=")
 }
 
-type writer func([]byte) (int, error)
+// A logText is a log that a test reads.
+type logText struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
 
-func (w writer) Write(b []byte) (int, error) { return w(b) }
+func (l *logText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// await waits for a line with all the words.
+func (l *logText) await(t *testing.T, words ...string) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("a line with %q", words), func() bool {
+		for line := range strings.Lines(l.String()) {
+			if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
+				return true
+			}
+		}
+		return false
+	})
+}
 
 // A sync is answered only when a majority said, after it was asked, whom it follows.
 func TestSyncAsksTheMajority(t *testing.T) {

@@ -26,9 +26,10 @@ type electNet struct {
 	lns   []net.Listener
 	busy  chan struct{} // bounds the handshakes
 
-	mu     sync.Mutex
-	closed bool
-	peers  map[consensus.ServerID]*electPeer
+	mu        sync.Mutex
+	closed    bool
+	peers     map[consensus.ServerID]*electPeer
+	strangers map[consensus.ServerID]time.Time // when the log said last that they are strangers
 }
 
 // An electPeer is another server on the election port.
@@ -46,6 +47,7 @@ type electPeer struct {
 
 	failing time.Time // since when it can't be reached; zero if it can
 	told    time.Time // when the log said so last
+	ended   time.Time // when the log said last that it ends each connection
 }
 
 // crossing is how long a knock and a connection in the other direction may miss each
@@ -55,16 +57,20 @@ const crossing = 500 * time.Millisecond
 // lasting is how long a connection stands that the other side wanted.
 const lasting = time.Second
 
-// reminder is how often the log says of a server, while it is asked for, that it can't be
-// reached.
+// reminder is how often the log says the same of a server: that it can't be reached, that
+// it wants no connection, that it is none of this ensemble.
 const reminder = time.Minute
+
+// maxStrangers is how many strangers' ids are remembered, to say it seldom.
+const maxStrangers = 64
 
 // maxKnocks is how often a server knocks that nobody calls back, but for what there is to
 // send.
 const maxKnocks = 6
 
 func newElectNet(e *ensemble, self consensus.Server) *electNet {
-	n := &electNet{e: e, self: self, busy: make(chan struct{}, 64), peers: map[consensus.ServerID]*electPeer{}}
+	n := &electNet{e: e, self: self, busy: make(chan struct{}, 64), peers: map[consensus.ServerID]*electPeer{},
+		strangers: map[consensus.ServerID]time.Time{}}
 	hello := quorum.InitialMessage{Version: quorum.InitialV1, SID: int64(self.ID)}
 	for _, a := range self.Election[:1] {
 		if hp, err := splitHostPort(a); err == nil {
@@ -179,6 +185,10 @@ func (n *electNet) greet(c net.Conn) {
 	case id == n.self.ID:
 		refuse("it says that it is this server")
 	case p == nil:
+		if !n.strange(id) {
+			c.Close()
+			return
+		}
 		refuse(fmt.Sprintf("server %d is not in the membership", id))
 	case id < n.self.ID:
 		// A knock: whatever connection there was is none for it, but for one that is just
@@ -194,6 +204,23 @@ func (n *electNet) greet(c net.Conn) {
 	default:
 		n.attach(p, c)
 	}
+}
+
+// strange says whether it is time to say that a server is not in the membership: it will
+// come again and again.
+func (n *electNet) strange(id consensus.ServerID) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := time.Now()
+	at, known := n.strangers[id]
+	if known && now.Sub(at) < reminder {
+		return false
+	}
+	if !known && len(n.strangers) >= maxStrangers {
+		return true
+	}
+	n.strangers[id] = now
+	return true
 }
 
 // send sends a notification, in place of one that is not sent yet.
@@ -353,11 +380,20 @@ func (n *electNet) detach(p *electPeer, c net.Conn, err error) {
 		}
 	}
 	closed := n.closed
+	unwanted, say := p.brief > 2, false
+	if now := time.Now(); unwanted && mine && now.Sub(p.ended) >= reminder {
+		p.ended, say = now, true
+	}
 	n.mu.Unlock()
 	if !mine || closed {
 		return
 	}
-	n.e.cfg.Log.Info("election port: connection lost", "server", p.id, "error", err)
+	if say {
+		n.e.cfg.Log.Warn("election port: server ends each connection at once: it may not have this one in its membership",
+			"server", p.id, "address", c.RemoteAddr(), "error", err)
+	} else if !unwanted {
+		n.e.cfg.Log.Info("election port: connection lost", "server", p.id, "error", err)
+	}
 	n.reach(p.id, protocol.Unknown)
 	if pause == 0 {
 		n.dial(p)

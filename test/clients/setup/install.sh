@@ -39,7 +39,7 @@ if [ ${#packages[@]} -gt 0 ]; then
 	echo "install.sh: installing ${packages[*]}"
 	"${root[@]}" apt-get update -qq
 	"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-		-o DPkg::Lock::Timeout=300 "${packages[@]}" >/dev/null
+		-o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "${packages[@]}" >/dev/null
 fi
 
 # done_with NAME FILE: NAME was made from this very FILE. A half-made one has no stamp and is made anew.
