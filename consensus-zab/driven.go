@@ -49,7 +49,8 @@ type Driven struct {
 	e       *ensemble // nil: standalone
 	journal *journal
 	caller  *caller
-	waits   bool // for Restore
+	waits   bool  // for Restore
+	jobs    []job // taken from the journal
 
 	src bytes.Reader // ReadPackets'
 	in  *bufio.Reader
@@ -90,14 +91,20 @@ func (d *Driven) Next() protocol.Time { return d.e.next() }
 // Turn tells the protocol what happened.
 func (d *Driven) Turn() { d.e.turn(d.world.Now()) }
 
-// Journal does the jobs that wait: writes, syncs, and says what is durable.
+// Journal does the next thing for the log: a write of all that waits, the sync behind it,
+// which tells what is durable, or a change of another kind.
 func (d *Driven) Journal() error {
 	j := d.journal
-	j.mu.Lock()
-	jobs := j.jobs
-	j.jobs = nil
-	j.mu.Unlock()
-	if err := j.work(jobs); err != nil {
+	if len(d.jobs) == 0 && j.written == 0 {
+		j.mu.Lock()
+		d.jobs, j.jobs = j.jobs, nil
+		j.mu.Unlock()
+		if len(d.jobs) == 0 {
+			return nil
+		}
+	}
+	var err error
+	if d.jobs, err = j.step(d.jobs); err != nil {
 		return err
 	}
 	select {
@@ -108,8 +115,10 @@ func (d *Driven) Journal() error {
 	}
 }
 
-// JournalWaits says whether there are jobs.
-func (d *Driven) JournalWaits() bool { return len(d.journal.jobs) > 0 }
+// JournalWaits says whether Journal has something to do.
+func (d *Driven) JournalWaits() bool {
+	return len(d.jobs) > 0 || d.journal.written > 0 || len(d.journal.jobs) > 0
+}
 
 // Node makes the next call of the node. It reports whether there was one.
 func (d *Driven) Node() bool {
@@ -256,8 +265,10 @@ func (d *Driven) Close() error {
 			}
 		}
 	}
-	if err := d.Journal(); err != nil {
-		return err
+	for d.JournalWaits() {
+		if err := d.Journal(); err != nil {
+			return err
+		}
 	}
 	if err := d.journal.log.Close(); err != nil {
 		return fmt.Errorf("transaction log: %w", err)

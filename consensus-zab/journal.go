@@ -20,6 +20,10 @@ type journal struct {
 	slog *slog.Logger
 	m    meter
 
+	// Whose turn it is, run's: how many txns are written and not synced, and whom to tell.
+	written int
+	then    func(consensus.Zxid)
+
 	mu     sync.Mutex
 	more   sync.Cond
 	jobs   []job
@@ -93,36 +97,40 @@ func (j *journal) run() {
 }
 
 func (j *journal) work(jobs []job) error {
-	n := 0
-	var then func(consensus.Zxid)
-	for i := range jobs {
-		k := &jobs[i]
-		if k.fn == nil {
-			if err := j.log.Append(k.txns); err != nil {
-				return fmt.Errorf("transaction log: %w", err)
-			}
-			n += len(k.txns)
-			then = k.then
-			continue
-		}
-		if n > 0 {
-			if err := j.sync(n, then); err != nil {
-				return err
-			}
-			n = 0
-		}
-		if err := k.fn(); err != nil {
+	for len(jobs) > 0 || j.written > 0 {
+		var err error
+		if jobs, err = j.step(jobs); err != nil {
 			return err
 		}
-	}
-	if n > 0 {
-		return j.sync(n, then)
 	}
 	return nil
 }
 
-func (j *journal) sync(n int, then func(consensus.Zxid)) error {
+// step does the next thing that is to be done, and returns what is left: it writes the
+// txns up to the next fn, syncs them, or calls the fn.
+func (j *journal) step(jobs []job) ([]job, error) {
+	switch {
+	case len(jobs) > 0 && jobs[0].fn == nil:
+		for len(jobs) > 0 && jobs[0].fn == nil {
+			if err := j.log.Append(jobs[0].txns); err != nil {
+				return jobs, fmt.Errorf("transaction log: %w", err)
+			}
+			j.written += len(jobs[0].txns)
+			j.then = jobs[0].then
+			jobs = jobs[1:]
+		}
+		return jobs, nil
+	case j.written > 0:
+		return jobs, j.sync()
+	default:
+		return jobs[1:], jobs[0].fn()
+	}
+}
+
+func (j *journal) sync() error {
 	start := time.Now()
+	n, then := j.written, j.then
+	j.written, j.then = 0, nil
 	z, err := j.log.Sync()
 	if err != nil {
 		return fmt.Errorf("transaction log: sync: %w", err)

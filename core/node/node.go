@@ -169,6 +169,9 @@ func (n *Node) ClientAddrs() []net.Addr { return n.addrs }
 // ServeClients serves the clients that l accepts, until the node is closed.
 func (n *Node) ServeClients(l net.Listener) error { return n.conns.Serve(l) }
 
+// Attach serves a client whose bytes somebody else carries.
+func (n *Node) Attach(p conn.Port) *conn.Conn { return n.conns.Attach(p) }
+
 // Close stops accepting, closes the connections, leaves the ensemble and closes
 // the store. It returns when nothing of the node runs any more.
 func (n *Node) Close() error {

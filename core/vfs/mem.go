@@ -142,6 +142,14 @@ func (m *Mem) Crash(loss Loss, seed uint64) *Mem {
 	return after
 }
 
+// EndProcess is what the system does when a process ends and the machine goes on: its
+// locks are free. What was written is there, synced or not.
+func (m *Mem) EndProcess() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.locks)
+}
+
 // apply makes the change, if what it changes is there.
 func (op dirOp) apply(entries map[string]*memFile) {
 	switch {

@@ -387,3 +387,28 @@ func TestMemModel(t *testing.T) {
 		}
 	}
 }
+
+// TestEndProcess: a lock ends with its process; what is not synced stays what it is.
+func TestEndProcess(t *testing.T) {
+	m := NewMem()
+	if _, err := m.Lock("/l"); err != nil {
+		t.Fatal(err)
+	}
+	f, err := m.Create("/f")
+	if err == nil {
+		_, err = f.Write([]byte("x"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.EndProcess()
+	if _, err := m.Lock("/l"); err != nil {
+		t.Errorf("the lock of a process that ended: %v", err)
+	}
+	if b, err := ReadFile(m, "/f", 10); err != nil || string(b) != "x" {
+		t.Errorf("what it wrote: %q, %v", b, err)
+	}
+	if _, err := ReadFile(m.Crash(LoseAll, 0), "/f", 10); err == nil {
+		t.Error("what it did not sync survives a power cut")
+	}
+}

@@ -1,0 +1,102 @@
+package sim
+
+import (
+	"errors"
+	"strings"
+	"syscall"
+
+	"github.com/zkcore/zkcore/core/vfs"
+)
+
+// A disk is a machine's: a file system in memory that knows what of it would survive a power
+// cut, and that fails when it is told to.
+type disk struct {
+	vfs.FS
+	m   *machine
+	mem *vfs.Mem
+
+	failed bool  // the power is off
+	left   int   // operations until it is; negative: it stays
+	sync   error // what syncs fail with
+	write  error // what writes fail with
+	struck bool  // an error was returned to this process
+	slow   int64 // how long a sync takes, beside the rest
+}
+
+func (d *disk) init(m *machine) {
+	d.m = m
+	d.mem = vfs.NewMem()
+	d.left = -1
+	d.FS = vfs.NewErrors(d.mem, d.check)
+}
+
+// boot is called when a process begins.
+func (d *disk) boot() {
+	d.failed, d.left, d.struck = false, -1, false
+	d.mem.EndProcess()
+	d.sync, d.write = nil, nil
+	d.FS = vfs.NewErrors(d.mem, d.check)
+}
+
+// crash is a power cut.
+func (d *disk) crash() {
+	seed := d.m.w.diskRand.Uint64()
+	loss := []vfs.Loss{vfs.LoseAll, vfs.LoseSome, vfs.LoseSome, vfs.LoseNone}[seed%4]
+	d.m.w.logf(d.m, "power off, loss %d", loss)
+	d.mem = d.mem.Crash(loss, seed)
+	d.failed = false
+}
+
+// check says whether an operation fails.
+func (d *disk) check(op vfs.Op) error {
+	if d.failed {
+		return errPower
+	}
+	if d.left >= 0 && changes(op.Kind) {
+		if d.left--; d.left < 0 {
+			d.failed = true
+			d.m.w.logf(d.m, "the power fails before %s %s", op.Kind, op.Name)
+			return errPower
+		}
+	}
+	switch {
+	case d.sync != nil && strings.HasPrefix(op.Kind, "sync"), d.write != nil && (op.Kind == "write" || op.Kind == "preallocate" || op.Kind == "create"):
+		err := d.sync
+		if err == nil {
+			err = d.write
+		}
+		d.struck = true
+		d.m.w.logf(d.m, "%s %s: %v", op.Kind, op.Name, err)
+		return err
+	}
+	return nil
+}
+
+// changes says whether an operation changes the disk or makes changes durable.
+func changes(kind string) bool {
+	switch kind {
+	case "open", "read", "readdir", "stat", "lock", "usage", "size", "close":
+		return false
+	}
+	return true
+}
+
+func (d *disk) powerFailed() bool { return d.failed }
+
+// excuses says whether the disk has given reason for a process to end with err.
+func (d *disk) excuses(err error) bool {
+	return d.struck && (errors.Is(err, syscall.EIO) || errors.Is(err, syscall.ENOSPC))
+}
+
+// took is how long writing and syncing what waits takes.
+func (d *disk) took() int64 {
+	r := d.m.w.diskRand
+	t := 100*us + r.Int64N(400*us)
+	if r.IntN(100) == 0 {
+		t += r.Int64N(20 * ms)
+	}
+	return t + d.slow
+}
+
+// synced is the disk as it would be found after a power cut that loses all it can.
+func (d *disk) synced() *vfs.Mem { return d.mem.Crash(vfs.LoseAll, 0) }

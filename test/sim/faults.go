@@ -1,0 +1,324 @@
+package sim
+
+import (
+	"syscall"
+
+	"github.com/zkcore/zkcore/plugins/consensus"
+	"github.com/zkcore/zkcore/test/history"
+)
+
+// A faultKind is one kind of harm. do reports false if there was nobody to do it to.
+type faultKind struct {
+	name   string
+	weight int
+	do     func(w *world, victim *machine) bool
+}
+
+// faultKinds are all that there are.
+var faultKinds []faultKind
+
+func init() {
+	faultKinds = []faultKind{
+		{"kill", 3, func(w *world, m *machine) bool {
+			if !m.up {
+				return false
+			}
+			m.end()
+			m.restartIn(w.faultRand.Int64N(3 * s1))
+			return true
+		}},
+		{"power", 3, func(_ *world, m *machine) bool {
+			if !m.up {
+				return false
+			}
+			m.powerOff()
+			return true
+		}},
+		{"power at an operation", 4, func(w *world, m *machine) bool {
+			if !m.up {
+				return false
+			}
+			m.disk.left = 1 + w.faultRand.IntN(30)
+			return true
+		}},
+		{"power of all", 1, func(w *world, _ *machine) bool {
+			for _, m := range w.machines {
+				if m.up {
+					m.powerOff()
+				}
+			}
+			return true
+		}},
+		{"power of all at an operation", 1, func(w *world, _ *machine) bool {
+			for _, m := range w.machines {
+				m.disk.left = 1 + w.faultRand.IntN(12)
+			}
+			return true
+		}},
+		{"kill all", 1, func(w *world, _ *machine) bool {
+			for _, m := range w.machines {
+				m.end()
+				m.restartIn(w.faultRand.Int64N(s1))
+			}
+			return true
+		}},
+		{"restart", 2, func(w *world, m *machine) bool {
+			if !m.up || m.wake > w.now || m.node == nil {
+				return false
+			}
+			m.do(func() {
+				if err := m.node.Close(); err != nil {
+					panic(exit{1, err})
+				}
+			})
+			m.end()
+			m.restartIn(w.faultRand.Int64N(s1))
+			return true
+		}},
+		{"pause", 4, func(w *world, m *machine) bool {
+			if !m.up || m.wake > w.now {
+				return false
+			}
+			d := w.faultRand.Int64N([]int64{300 * ms, 2 * s1, 8 * s1}[w.faultRand.IntN(3)])
+			m.wake = w.now + d
+			w.logf(m, "sleeps for %d ms", d/ms)
+			return true
+		}},
+		{"partition", 6, (*world).partition},
+		{"heal", 2, func(w *world, _ *machine) bool {
+			if len(w.net.cut) == 0 {
+				return false
+			}
+			clear(w.net.cut)
+			return true
+		}},
+		{"reset", 4, func(w *world, m *machine) bool { return w.breakSome(m, 1, false) }},
+		{"reset in a frame", 3, func(w *world, m *machine) bool { return w.breakSome(m, 1, true) }},
+		{"reset all", 1, func(w *world, m *machine) bool { return w.breakSome(m, 100, false) }},
+		{"slow link", 2, func(w *world, m *machine) bool {
+			w.net.slow[host(m.id)] = w.faultRand.Int64N(200 * ms)
+			w.after(w.faultRand.Int64N(6*s1), nil, func() { delete(w.net.slow, host(m.id)) })
+			return true
+		}},
+		{"slow disk", 2, func(w *world, m *machine) bool {
+			m.disk.slow = w.faultRand.Int64N([]int64{50 * ms, s1, 10 * s1}[w.faultRand.IntN(3)])
+			w.after(w.faultRand.Int64N(8*s1), nil, func() { m.disk.slow = 0 })
+			return true
+		}},
+		{"failed sync", 2, func(_ *world, m *machine) bool {
+			m.disk.sync = syscall.EIO
+			return m.up
+		}},
+		{"failed write", 1, func(_ *world, m *machine) bool {
+			m.disk.write = syscall.EIO
+			return m.up
+		}},
+		{"wall clock", 2, func(w *world, m *machine) bool {
+			m.wallOff += w.faultRand.Int64N(7_200_000) - 3_600_000
+			return true
+		}},
+		{"client pause", 4, func(w *world, _ *machine) bool {
+			c := w.clients[w.faultRand.IntN(len(w.clients))]
+			c.asleep = w.now + w.faultRand.Int64N(2*int64(w.plan.sessionMS)*ms)
+			w.logf(nil, "client %d sleeps for %d ms", c.no, (c.asleep-w.now)/ms)
+			return true
+		}},
+		{"client moves", 3, func(w *world, _ *machine) bool {
+			c := w.clients[w.faultRand.IntN(len(w.clients))]
+			if c.e == nil {
+				return false
+			}
+			c.lost("moves")
+			return true
+		}},
+	}
+}
+
+// harm does something now and then.
+func (w *world) harm() {
+	w.after(w.faultRand.Int64N(2*w.plan.gapMS*ms), nil, func() {
+		if !w.faults || w.err != nil {
+			return
+		}
+		victim := w.machines[w.faultRand.IntN(len(w.machines))]
+		if w.faultRand.IntN(2) == 0 {
+			if l := w.leader(); l != nil {
+				victim = l
+			}
+		}
+		k := &faultKinds[w.plan.kinds[w.faultRand.IntN(len(w.plan.kinds))]]
+		w.logf(victim, "fault: %s", k.name)
+		if k.do(w, victim) {
+			w.stats.Faults++
+			w.stats.Kinds[k.name]++
+			w.log.Append(history.Record{Kind: history.Fault, Server: int(victim.id), Note: k.name})
+		}
+		w.harm()
+	})
+}
+
+// leader is a machine that leads, if one does.
+func (w *world) leader() *machine {
+	for _, m := range w.machines {
+		if m.up && m.role.State == consensus.Leading {
+			return m
+		}
+	}
+	return nil
+}
+
+// calm ends all harm.
+func (w *world) calm() {
+	w.faults = false
+	clear(w.net.cut)
+	clear(w.net.slow)
+	for _, e := range w.net.ends {
+		e.cutAt = -1
+	}
+	for _, m := range w.machines {
+		m.disk.left, m.disk.slow, m.disk.sync, m.disk.write = -1, 0, nil, nil
+		m.wake = 0
+		if !m.up && !m.disk.failed {
+			m.start()
+		}
+	}
+	for _, c := range w.clients {
+		if c.asleep = 0; c.waking {
+			c.waking = false
+			c.readAll()
+		}
+	}
+	w.log.Append(history.Record{Kind: history.Heal, Note: "all"})
+}
+
+// breakSome breaks up to n connections of a machine, or of anybody.
+func (w *world) breakSome(m *machine, n int, inFrame bool) bool {
+	w.net.forget()
+	var es []*end
+	for _, e := range w.net.ends {
+		if !e.dead && (e.host == host(m.id) || n == 1 && w.faultRand.IntN(4) == 0) {
+			es = append(es, e)
+		}
+	}
+	if len(es) == 0 {
+		return false
+	}
+	for range min(n, len(es)) {
+		e := es[w.faultRand.IntN(len(es))]
+		if inFrame {
+			e.cutAt = w.faultRand.IntN(200)
+		} else {
+			w.logf(nil, "%v breaks", e)
+			e.break_("reset")
+		}
+	}
+	return true
+}
+
+// partition cuts the network in one of many shapes, for a while.
+func (w *world) partition(victim *machine) bool {
+	r := w.faultRand
+	var hosts []host
+	for _, m := range w.machines {
+		hosts = append(hosts, host(m.id))
+	}
+	v := host(victim.id)
+	both := func(a, b host) {
+		w.net.cut[[2]host{a, b}] = true
+		w.net.cut[[2]host{b, a}] = true
+	}
+	shape := ""
+	switch r.IntN(9) {
+	case 0:
+		shape = "halves"
+		side := map[host]bool{}
+		for _, h := range hosts {
+			side[h] = r.IntN(2) == 0
+		}
+		for _, c := range w.clients {
+			side[c.host] = r.IntN(2) == 0
+			hosts = append(hosts, c.host)
+		}
+		for _, a := range hosts {
+			for _, b := range hosts {
+				if side[a] != side[b] {
+					both(a, b)
+				}
+			}
+		}
+	case 1, 2:
+		shape = "one node"
+		for _, h := range hosts {
+			if h != v {
+				both(v, h)
+			}
+		}
+	case 3:
+		shape = "bridge" // only the victim sees both sides
+		for i, a := range hosts {
+			for j, b := range hosts {
+				if a != v && b != v && i%2 != j%2 {
+					both(a, b)
+				}
+			}
+		}
+	case 4:
+		shape = "one way"
+		for _, h := range hosts {
+			if h != v && r.IntN(3) > 0 {
+				if r.IntN(2) == 0 {
+					w.net.cut[[2]host{v, h}] = true
+				} else {
+					w.net.cut[[2]host{h, v}] = true
+				}
+			}
+		}
+	case 5:
+		shape = "ring" // each sees its neighbours
+		for i, a := range hosts {
+			for j, b := range hosts {
+				if d := (i - j + len(hosts)) % len(hosts); d > 1 && d < len(hosts)-1 {
+					both(a, b)
+				}
+			}
+		}
+	case 6:
+		shape = "clients"
+		for _, c := range w.clients {
+			if r.IntN(2) == 0 {
+				both(v, c.host)
+			}
+		}
+	case 7:
+		shape = "swizzle" // links stop one by one, and heal in another order
+		for _, h := range hosts {
+			if h != v {
+				w.after(r.Int64N(s1), nil, func() {
+					if w.faults {
+						both(v, h)
+					}
+				})
+				w.after(s1+r.Int64N(3*s1), nil, func() {
+					delete(w.net.cut, [2]host{v, h})
+					delete(w.net.cut, [2]host{h, v})
+				})
+			}
+		}
+	case 8:
+		shape = "some"
+		for _, a := range hosts {
+			for _, b := range hosts {
+				if a != b && r.IntN(4) == 0 {
+					w.net.cut[[2]host{a, b}] = true
+				}
+			}
+		}
+	}
+	w.logf(victim, "partition: %s", shape)
+	w.stats.Kinds["partition: "+shape]++
+	w.after(r.Int64N([]int64{500 * ms, 4 * s1, 12 * s1}[r.IntN(3)]), nil, func() {
+		w.logf(nil, "the network is whole")
+		clear(w.net.cut)
+	})
+	return true
+}

@@ -1,0 +1,82 @@
+package sim
+
+import "math/rand/v2"
+
+// A plan is what a seed draws: the ensemble, its configuration, its clients, and the harm.
+// Few plans have everything: what is rare in the sum is common in some runs.
+type plan struct {
+	voters, observers int
+	ensembleOfOne     bool
+
+	clients   int
+	pauseMS   int64 // between two requests of a client, on average
+	pipeline  int   // unanswered requests of one
+	dataMax   int
+	sessionMS int32
+	locks     int // clients that take locks
+
+	tickMS               int64
+	initLimit, syncLimit int
+	snapCount            int
+	purgeMS              int64
+	holdMS               int64
+	outstanding          int
+	options              map[string]string
+
+	drift         int64 // millionths
+	spiky, spike  int64
+	gapMS         int64 // between two faults, on average
+	kinds         []int // places in faultKinds, as often as they are wanted
+	faultS, calmS int64 // how long there is harm, and then none
+}
+
+// draw makes the plan of a seed.
+func draw(seed uint64) plan {
+	r := rand.New(rand.NewPCG(seed, 7))
+	pick := func(xs ...int) int { return xs[r.IntN(len(xs))] }
+	p := plan{
+		clients: 2 + r.IntN(5), pauseMS: int64(pick(20, 60, 150)), pipeline: pick(1, 4, 32), dataMax: pick(16, 400, 9000),
+		tickMS: int64(pick(200, 500, 1000)), initLimit: 10, syncLimit: 5,
+		snapCount: pick(20, 100, 1000, 100000), purgeMS: int64(pick(0, 1500)), holdMS: int64(pick(-1, 500, 30000)),
+		outstanding: pick(0, 0, 20), options: map[string]string{},
+		drift: int64(pick(0, 0, 1000, 20000)), spiky: int64(pick(0, 5, 50)), spike: int64(pick(5, 50, 800)) * ms,
+		gapMS:  int64(pick(300, 1000, 3000)),
+		faultS: 42, calmS: 18,
+	}
+	switch shape := r.IntN(20); {
+	case shape < 1:
+		p.voters = 1
+	case shape < 3:
+		p.voters = 2
+	case shape < 12:
+		p.voters = 3
+	case shape < 15:
+		p.voters, p.observers = 3, 1
+	case shape < 19:
+		p.voters = 5
+	default:
+		p.voters, p.observers = 5, 1
+	}
+	p.sessionMS = int32(p.tickMS) * int32(2+r.IntN(18))
+	if r.IntN(3) > 0 {
+		p.locks = p.clients
+	}
+	// Which harm: each kind is there or not.
+	for i := range faultKinds {
+		if r.IntN(2) == 0 {
+			for range faultKinds[i].weight {
+				p.kinds = append(p.kinds, i)
+			}
+		}
+	}
+	if len(p.kinds) == 0 {
+		p.kinds = []int{0}
+	}
+	if r.IntN(4) == 0 {
+		p.options["snapshotSizeFactor"] = []string{"-1", "0.05", "1"}[r.IntN(3)]
+	}
+	if r.IntN(12) == 0 {
+		p.options["forceSnapshotSync"] = "true"
+	}
+	return p
+}

@@ -1,0 +1,124 @@
+package sim
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/zkcore/zkcore/core/txnlog"
+	"github.com/zkcore/zkcore/plugins/consensus"
+	"github.com/zkcore/zkcore/test/history"
+	"github.com/zkcore/zkcore/test/judge"
+)
+
+// A Result is what came of a run.
+type Result struct {
+	Seed   uint64
+	Module string
+	Err    error
+	Stats  Stats
+	Hash   uint64 // of all that happened
+	Trace  string // if it was asked for
+	Run    *history.Run
+}
+
+// Run makes the run of a seed.
+func Run(module Module, seed uint64, traced bool) *Result {
+	w := newWorld(seed, module, draw(seed), traced)
+	w.play()
+	r := &Result{Seed: seed, Module: module.Name, Err: w.err, Stats: w.stats, Hash: w.hash}
+	if w.trace != nil {
+		r.Trace = w.trace.String()
+	}
+	r.Run = w.history()
+	if r.Err == nil {
+		r.Err = judge.Judge(r.Run, judge.Options{ClockDrift: float64(w.plan.drift) / 1e6}).Err()
+	}
+	return r
+}
+
+// play is harm first, then peace, in which all must come together.
+func (w *world) play() {
+	p := &w.plan
+	w.logf(nil, "plan: %+v", *p)
+	for _, m := range w.machines {
+		w.after(w.loadRand.Int64N(300*ms), nil, func() {
+			if !m.up {
+				m.start()
+			}
+		})
+	}
+	for _, c := range w.clients {
+		c.start()
+	}
+	w.run(3 * s1)
+	w.faults = true
+	w.harm()
+	w.run(p.faultS * s1)
+	if w.err != nil {
+		return
+	}
+
+	w.logf(nil, "peace")
+	w.calm()
+	began := w.now
+	w.run(p.calmS * s1)
+	for _, c := range w.clients {
+		if w.err == nil && c.last < began {
+			w.fail("I31: client %d has written nothing in %d s of peace", c.no, p.calmS)
+		}
+		c.done = true
+	}
+	w.run(2 * s1)
+	if w.err != nil {
+		return
+	}
+	for _, m := range w.machines {
+		switch {
+		case !m.up || m.role.State == consensus.Looking:
+			w.fail("I31: node %d is not serving in peace", m.id)
+		case w.truth.at[m] != len(w.truth.txns):
+			w.fail("I31: node %d has %d of %d txns in peace", m.id, w.truth.at[m], len(w.truth.txns))
+		}
+	}
+}
+
+// history is what a judge is given.
+func (w *world) history() *history.Run {
+	run := &history.Run{
+		About:   history.About{Name: fmt.Sprintf("%s, seed %d", w.module.Name, w.seed), ExtendedTypes: true, SuperDigest: superDigest},
+		Records: w.log.Records(),
+		Txns:    w.truth.txns,
+	}
+	if w.err != nil {
+		return run
+	}
+	for _, m := range w.machines {
+		if !m.up || m.node == nil {
+			continue
+		}
+		t, err := m.tree()
+		if err != nil {
+			w.fail("node %d: %v", m.id, err)
+			continue
+		}
+		run.Trees = append(run.Trees, t)
+	}
+	return run
+}
+
+// tree is a machine's state, read from a snapshot of it as a learner gets it.
+func (m *machine) tree() (history.Tree, error) {
+	var t history.Tree
+	s, err := m.node.Snapshot()
+	if err != nil {
+		return t, err
+	}
+	defer s.Close()
+	var b bytes.Buffer
+	if _, err := s.WriteTo(&b); err != nil {
+		return t, err
+	}
+	t, _, err = history.ReadTree(txnlog.NewSnapshotReader(&b, txnlog.StreamForm))
+	t.Server, t.Zxid, t.Digest = int(m.id), int64(s.Zxid()), m.node.Info().Digest
+	return t, err
+}

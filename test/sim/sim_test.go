@@ -1,0 +1,135 @@
+package sim
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+var (
+	seedsFlag = flag.Int("sim.seeds", 0, "how many seeds to run; 0: what the test says")
+	seedFlag  = flag.Uint64("sim.seed", 0, "run this seed alone, and write its trace to -sim.trace")
+	traceFlag = flag.String("sim.trace", "", "the file for the trace of -sim.seed; empty: the end of it is shown")
+	module    = flag.String("sim.module", "", "the consensus module; empty: each in its turn")
+	forFlag   = flag.Duration("sim.for", 0, "TestSoak runs for so long")
+)
+
+// chosen are the modules to run.
+func chosen(t *testing.T) []Module {
+	if *module == "" {
+		return Modules
+	}
+	for _, m := range Modules {
+		if m.Name == *module {
+			return []Module{m}
+		}
+	}
+	t.Fatalf("-sim.module: there is no module %q", *module)
+	return nil
+}
+
+// show fails the test with what is known of a run.
+func show(t *testing.T, r *Result) {
+	t.Helper()
+	again := Run(named(r.Module), r.Seed, true)
+	trace := again.Trace
+	if *traceFlag != "" {
+		if err := os.WriteFile(*traceFlag, []byte(trace), 0o644); err != nil {
+			t.Error(err)
+		}
+	}
+	lines := strings.Split(trace, "\n")
+	t.Errorf("seed %d: %v\n\n%s\n\nagain, with all of its trace:\n  go test ./test/sim -run TestSim -sim.module=%s -sim.seed=%d -sim.trace=trace.txt",
+		r.Seed, r.Err, strings.Join(lines[max(0, len(lines)-40):], "\n"), r.Module, r.Seed)
+}
+
+func named(name string) Module {
+	for _, m := range Modules {
+		if m.Name == name {
+			return m
+		}
+	}
+	panic("no module " + name)
+}
+
+// many runs seeds on all processors until next says that there is none, and returns what they
+// come to; it stops at the first failure.
+func many(t *testing.T, m Module, next func() (uint64, bool)) Stats {
+	t.Helper()
+	var (
+		mu     sync.Mutex
+		sum    = Stats{Kinds: map[string]int{}}
+		runs   int
+		failed atomic.Pointer[Result]
+		wg     sync.WaitGroup
+	)
+	began := time.Now()
+	for range runtime.GOMAXPROCS(0) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for failed.Load() == nil {
+				mu.Lock()
+				seed, ok := next()
+				mu.Unlock()
+				if !ok {
+					return
+				}
+				r := Run(m, seed, false)
+				if r.Err == nil && seed%100 == 0 {
+					if b := Run(m, seed, false); b.Hash != r.Hash {
+						r.Err = fmt.Errorf("two runs of the seed differ")
+					}
+				}
+				if r.Err != nil {
+					failed.CompareAndSwap(nil, r)
+					return
+				}
+				mu.Lock()
+				runs++
+				sum.add(&r.Stats)
+				mu.Unlock()
+			}
+		}()
+	}
+	wg.Wait()
+	if r := failed.Load(); r != nil {
+		show(t, r)
+		return sum
+	}
+	took := time.Since(began)
+	t.Logf("%s: %d seeds in %v: %v; %.1f simulated hours a minute", m.Name, runs, took.Round(time.Second), &sum,
+		float64(sum.Nanos)/3.6e12/took.Minutes())
+	return sum
+}
+
+// TestSim runs seeds that nobody has seen before, or those that are asked for.
+func TestSim(t *testing.T) {
+	for _, m := range chosen(t) {
+		if *seedFlag != 0 {
+			r := Run(m, *seedFlag, true)
+			t.Logf("%v", &r.Stats)
+			if r.Err != nil {
+				show(t, r)
+			}
+			continue
+		}
+		n := 600
+		if *seedsFlag > 0 {
+			n = *seedsFlag
+		}
+		first := uint64(time.Now().UnixNano()) / 1000 % 1e12
+		t.Logf("%s: %d seeds from %d on", m.Name, n, first)
+		i := 0
+		many(t, m, func() (uint64, bool) {
+			i++
+			return first + uint64(i), i <= n
+		})
+	}
+}

@@ -1,0 +1,190 @@
+package sim
+
+import (
+	"bytes"
+	"encoding/hex"
+	"io"
+	"math/rand/v2"
+
+	"github.com/zkcore/zkcore/core/txnlog"
+	"github.com/zkcore/zkcore/plugins/consensus"
+	"github.com/zkcore/zkcore/test/history"
+)
+
+// The truth is the committed order: what any node has been given, once and for all. It is
+// written as nodes are given it, and every node is held against it.
+type truth struct {
+	w       *world
+	rng     *rand.Rand
+	txns    []history.Txn
+	place   map[consensus.Zxid]int // of a txn, the first has 1
+	at      map[*machine]int       // how many txns a node's state holds
+	leaders map[int64]consensus.ServerID
+	epoch   int64 // the highest that was led
+}
+
+func (t *truth) init(w *world) {
+	t.w = w
+	t.rng = rand.New(rand.NewPCG(w.seed, 6))
+	t.txns = []history.Txn{}
+	t.place = map[consensus.Zxid]int{0: 0}
+	t.at = map[*machine]int{}
+	t.leaders = map[int64]consensus.ServerID{}
+}
+
+func (t *truth) down(m *machine) { delete(t.at, m) }
+
+// placed notes where a node's state stands after a recovery.
+func (t *truth) placed(m *machine, z consensus.Zxid, how string) {
+	n, ok := t.place[z]
+	if !ok {
+		t.w.fail("I17: node %d has %s the state at %v, which was never committed", m.id, how, z)
+		return
+	}
+	t.at[m] = n
+}
+
+// delivered holds what a node is given against the order.
+func (t *truth) delivered(m *machine, txns []consensus.Txn) {
+	for _, x := range txns {
+		n := t.at[m]
+		if n < len(t.txns) {
+			o := &t.txns[n]
+			if o.Zxid != int64(x.Zxid) || !bytes.Equal(o.Data, x.Data) {
+				t.w.fail("I13: node %d is given %v in place %d, where another was given %v\n%s\n%s",
+					m.id, x.Zxid, n+1, consensus.Zxid(o.Zxid), hex.EncodeToString(x.Data), hex.EncodeToString(o.Data))
+				return
+			}
+			t.at[m]++
+			continue
+		}
+		if n > 0 {
+			last := consensus.Zxid(t.txns[n-1].Zxid)
+			if x.Zxid != last+1 && (x.Zxid.Epoch() <= last.Epoch() || x.Zxid.Counter() != 1) {
+				t.w.fail("I16: node %d is given %v behind %v", m.id, x.Zxid, last)
+				return
+			}
+		}
+		if t.rng.IntN(48) == 0 {
+			t.durable(m, x.Zxid)
+		}
+		t.txns = append(t.txns, history.Txn{Zxid: int64(x.Zxid), Data: x.Data})
+		t.place[x.Zxid] = len(t.txns)
+		t.at[m]++
+		t.w.stats.Txns++
+	}
+}
+
+// durable looks whether a txn that is committed now would survive the loss of all power
+// (I06): it must be on the disks of a majority, whatever is not synced.
+func (t *truth) durable(m *machine, z consensus.Zxid) {
+	copies, voters := 0, 0
+	for _, o := range t.w.machines {
+		if o.observer {
+			continue
+		}
+		voters++
+		if o.holds(z) {
+			copies++
+		}
+	}
+	if copies <= voters/2 {
+		t.w.fail("I06: node %d is given %v, which is on the disks of %d of %d voters", m.id, z, copies, voters)
+	}
+}
+
+// holds says whether a machine would have a txn after a power cut that loses all it can.
+func (m *machine) holds(z consensus.Zxid) bool {
+	fs := m.disk.synced()
+	base := consensus.Zxid(0)
+	if files, err := txnlog.ListSnapshots(fs, "/data/version-2"); err == nil {
+		for _, f := range files {
+			base = max(base, f.Zxid)
+		}
+	}
+	if base >= z {
+		return true
+	}
+	found := false
+	l, _, err := txnlog.OpenLog(fs, "/data/version-2", txnlog.Options{From: base, Visit: func(x consensus.Txn) error {
+		found = found || x.Zxid == z
+		return nil
+	}})
+	if err != nil {
+		m.w.logf(m, "its log can't be read after a power cut: %v", err)
+		return false
+	}
+	l.Close()
+	return found
+}
+
+// A watched is a node as its member sees it, with the truth looking on.
+type watched struct {
+	m *machine
+	n consensus.Node
+}
+
+var _ consensus.Node = (*watched)(nil)
+
+func (c *watched) Recover(max consensus.Zxid) (consensus.Zxid, error) {
+	z, err := c.n.Recover(max)
+	if err == nil {
+		c.m.w.logf(c.m, "recovered at %v", z)
+		c.m.w.truth.placed(c.m, z, "recovered")
+	}
+	return z, err
+}
+
+func (c *watched) Role(r consensus.Role) {
+	m, t := c.m, &c.m.w.truth
+	m.w.logf(m, "%v, leader %d, epoch %d, last %v", r.State, r.Leader, r.Epoch, r.Last)
+	if r.Term <= m.role.Term {
+		m.w.fail("node %d: term %d comes after %d", m.id, r.Term, m.role.Term)
+	}
+	m.role = r
+	if r.State == consensus.Leading && !r.Standalone {
+		m.w.stats.Elections++
+		if id, ok := t.leaders[r.Epoch]; ok {
+			m.w.fail("I12: nodes %d and %d lead in epoch %d", id, m.id, r.Epoch)
+		}
+		if r.Epoch <= t.epoch {
+			m.w.fail("I09: node %d leads in epoch %d after epoch %d", m.id, r.Epoch, t.epoch)
+		}
+		t.leaders[r.Epoch], t.epoch = m.id, r.Epoch
+		if t.at[m] != len(t.txns) {
+			m.w.fail("I13: node %d leads in epoch %d with %d of %d committed txns", m.id, r.Epoch, t.at[m], len(t.txns))
+		}
+	}
+	c.n.Role(r)
+}
+
+func (c *watched) Deliver(txns []consensus.Txn) {
+	c.m.w.truth.delivered(c.m, txns)
+	c.n.Deliver(txns)
+}
+
+func (c *watched) Restore(zxid consensus.Zxid, r io.Reader) error {
+	err := c.n.Restore(zxid, r)
+	if err == nil {
+		c.m.w.logf(c.m, "restored at %v", zxid)
+		c.m.w.truth.placed(c.m, zxid, "restored")
+	}
+	return err
+}
+
+func (c *watched) Snapshot() (consensus.Snapshot, error) {
+	s, err := c.n.Snapshot()
+	if err == nil && c.m.w.truth.place[s.Zxid()] != c.m.w.truth.at[c.m] {
+		c.m.w.fail("node %d pins %v, and was given %d txns", c.m.id, s.Zxid(), c.m.w.truth.at[c.m])
+	}
+	return s, err
+}
+
+func (c *watched) Receive(from consensus.ServerID, r consensus.Request) { c.n.Receive(from, r) }
+func (c *watched) Touch(from consensus.ServerID, ts []consensus.Touch)  { c.n.Touch(from, ts) }
+func (c *watched) Revalidate(from consensus.ServerID, t consensus.Touch) bool {
+	return c.n.Revalidate(from, t)
+}
+func (c *watched) Revalidated(session int64, alive bool) { c.n.Revalidated(session, alive) }
+func (c *watched) Synced(id consensus.SyncID)            { c.n.Synced(id) }
+func (c *watched) Touched() []consensus.Touch            { return c.n.Touched() }
