@@ -99,6 +99,7 @@ func TestSurvivorsKeepConnections(t *testing.T) {
 		clients = append(clients, c)
 	}
 	must(t, clients[0], client.CreateOp{Path: "/n"})
+	must(t, clients[1], client.SyncOp{Path: "/"}) // it is on another server
 	ctx, cancel := patience()
 	defer cancel()
 	w, err := clients[1].GetW(ctx, "/n")
