@@ -212,9 +212,6 @@ func (e *end) break_(why string) {
 	}
 }
 
-// lose is break_ after a while, as when nobody answers any more.
-func (e *end) lose(d int64, why string) { e.net.w.after(d, nil, func() { e.break_(why) }) }
-
 func (e *end) String() string {
 	return fmt.Sprintf("connection %d, %d to %d", e.no, e.host, e.other.host)
 }

@@ -1,10 +1,12 @@
 package sim
 
 import (
+	"bufio"
 	"flag"
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -120,7 +122,7 @@ func TestSim(t *testing.T) {
 			}
 			continue
 		}
-		n := 600
+		n := 1200
 		if *seedsFlag > 0 {
 			n = *seedsFlag
 		}
@@ -131,5 +133,71 @@ func TestSim(t *testing.T) {
 			i++
 			return first + uint64(i), i <= n
 		})
+	}
+}
+
+// TestKept runs the seeds that once found something. Each line of the file has a seed and
+// what it found.
+func TestKept(t *testing.T) {
+	f, err := os.Open("testdata/seeds")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var seeds []uint64
+	for in := bufio.NewScanner(f); in.Scan(); {
+		line, _, _ := strings.Cut(in.Text(), " ")
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		seed, err := strconv.ParseUint(line, 10, 64)
+		if err != nil {
+			t.Fatalf("testdata/seeds: %v", err)
+		}
+		seeds = append(seeds, seed)
+	}
+	if len(seeds) == 0 {
+		t.Fatal("testdata/seeds is empty")
+	}
+	for _, m := range chosen(t) {
+		i := -1
+		many(t, m, func() (uint64, bool) {
+			i++
+			return seeds[min(i, len(seeds)-1)], i < len(seeds)
+		})
+	}
+}
+
+// TestRepeats: the same seed is the same run.
+func TestRepeats(t *testing.T) {
+	for _, m := range chosen(t) {
+		for seed := range uint64(8) {
+			if a, b := Run(m, seed, false), Run(m, seed, true); a.Hash != b.Hash {
+				t.Errorf("%s: two runs of seed %d differ", m.Name, seed)
+			} else if c := Run(m, seed+100, false); c.Hash == a.Hash {
+				t.Errorf("%s: seeds %d and %d are the same run", m.Name, seed, seed+100)
+			}
+		}
+	}
+}
+
+// TestSoak runs seeds for as long as it is told, and reports every minute.
+func TestSoak(t *testing.T) {
+	if *forFlag == 0 {
+		t.Log("to be run with -sim.for=1h")
+		return
+	}
+	end := time.Now().Add(*forFlag)
+	seed := uint64(time.Now().UnixNano()) / 1000 % 1e12
+	first := seed
+	for time.Now().Before(end) && !t.Failed() {
+		for _, m := range chosen(t) {
+			round := time.Now().Add(min(time.Minute, time.Until(end)))
+			sum := many(t, m, func() (uint64, bool) {
+				seed++
+				return seed, time.Now().Before(round)
+			})
+			fmt.Printf("%s %s: seeds %d to %d: %v\n", time.Now().Format(time.TimeOnly), m.Name, first, seed, &sum)
+		}
 	}
 }
