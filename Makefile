@@ -12,7 +12,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 export CGO_ENABLED ?= 0
 
-.PHONY: help build run ensemble ensemble-stop test unit e2e clients setup lint vuln fuzz bench dist tidy clean
+.PHONY: help build run ensemble ensemble-stop test unit e2e sim soak clients setup lint vuln fuzz bench dist tidy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -35,7 +35,7 @@ ensemble: build ## start three servers on loopback (2181, 2182, 2183)
 ensemble-stop: ## stop them
 	@scripts/ensemble.sh stop
 
-test: setup lint unit e2e clients ## everything that must pass, with what it needs installed
+test: setup lint unit sim e2e clients ## everything that must pass, with what it needs installed
 
 setup: ## install the real clients that the tests use
 	@test/clients/setup/install.sh
@@ -51,6 +51,13 @@ unit: ## the tests of every module, with the race detector
 
 e2e: build ## real processes: ensembles, kills, bad input
 	go test -count=1 -timeout 25m -p 1 ./test/harness/... ./test/e2e/... ./test/badinput/... ./test/release/... ./test/mixed/...
+
+sim: ## ensembles in virtual time, from seeds
+	go test -count=1 -timeout 30m ./test/sim/...
+
+FOR ?= 1h
+soak: build ## the simulator and the nemesis, FOR=1h in all
+	@scripts/soak.sh $(FOR)
 
 clients: build setup ## real clients against real processes
 	go test -count=1 -timeout 20m -p 1 ./test/clients/...
