@@ -48,7 +48,7 @@ type auth struct {
 	ids  []jute.ID
 	call int   // record
 	lo   int64 // events up to this zxid came before
-	hi   int64 // events from this zxid on came after
+	hi   int64 // events beyond this zxid came after
 }
 
 // An item is a reply or an event as it came.

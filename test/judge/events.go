@@ -30,20 +30,28 @@ func (w wanted) String() string {
 	return fmt.Sprintf("%s %s at 0x%x", w.typ, w.path, w.zxid)
 }
 
-// owe takes note of an event that the model says is owed.
-func (r *replayer) owe(e *model.Event, zxid int64, by int) {
+// owe takes note of an event that the model says is owed for a txn, or for the setWatches
+// by.
+func (r *replayer) owe(e *model.Event, zxid int64, by *op) {
 	cn := r.conns[e.Watcher-1]
 	if zxid > cn.horizon {
 		return
 	}
-	before, after := cn.known(zxid)
+	record := -1
+	var before, after []jute.ID
+	if by != nil {
+		record = by.reply
+		before, after = by.ids, by.ids
+	} else {
+		before, after = cn.known(zxid)
+	}
 	a := model.Permits(e.ACL, jute.PermRead, before)
 	b := a
 	if len(after) != len(before) {
 		b = model.Permits(e.ACL, jute.PermRead, after)
 	}
 	if a || b {
-		cn.wanted = append(cn.wanted, wanted{zxid, e.Type, e.Path, a != b, by})
+		cn.wanted = append(cn.wanted, wanted{zxid, e.Type, e.Path, a != b, record})
 	}
 }
 
@@ -56,7 +64,7 @@ func (cn *conn) known(zxid int64) (least, most []jute.ID) {
 	least, most = cn.addr, cn.addr
 	for i := range cn.auths {
 		switch a := &cn.auths[i]; {
-		case zxid < 0 || zxid >= a.hi: // setWatches waits for who it is
+		case zxid > a.hi:
 			least, most = a.ids, a.ids
 		case zxid > a.lo:
 			most = a.ids

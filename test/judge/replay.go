@@ -128,7 +128,7 @@ func (r *replayer) apply(t *committed) bool {
 	}
 	res := r.m.Write(h.Zxid, h.Time, q)
 	for i := range res.Events {
-		r.owe(&res.Events[i], h.Zxid, -1)
+		r.owe(&res.Events[i], h.Zxid, nil)
 	}
 	switch {
 	case refusedUnseen, q.Op == proto.OpError:
@@ -174,7 +174,7 @@ func (r *replayer) read(o *op) {
 	res := r.m.Read(q)
 	r.compare(o, res)
 	for i := range res.Events {
-		r.owe(&res.Events[i], -1, o.reply)
+		r.owe(&res.Events[i], -1, o)
 	}
 }
 

@@ -23,7 +23,11 @@ type Result struct {
 
 // Run makes the run of a seed.
 func Run(module Module, seed uint64, traced bool) *Result {
-	w := newWorld(seed, module, draw(seed), traced)
+	return run(module, seed, draw(seed), traced)
+}
+
+func run(module Module, seed uint64, p plan, traced bool) *Result {
+	w := newWorld(seed, module, p, traced)
 	w.play()
 	r := &Result{Seed: seed, Module: module.Name, Err: w.err, Stats: w.stats, Hash: w.hash}
 	if w.trace != nil {
