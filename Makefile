@@ -12,7 +12,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 export CGO_ENABLED ?= 0
 
-.PHONY: help build run ensemble ensemble-stop test unit e2e sim soak clients setup lint vuln fuzz bench dist tidy clean
+.PHONY: help build run ensemble ensemble-stop test unit e2e sim nemesis soak clients setup lint vuln fuzz bench dist tidy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -35,7 +35,7 @@ ensemble: build ## start three servers on loopback (2181, 2182, 2183)
 ensemble-stop: ## stop them
 	@scripts/ensemble.sh stop
 
-test: setup lint unit sim e2e clients ## everything that must pass, with what it needs installed
+test: setup lint unit sim e2e nemesis clients ## everything that must pass, with what it needs installed
 
 setup: ## install the real clients that the tests use
 	@test/clients/setup/install.sh
@@ -43,6 +43,7 @@ setup: ## install the real clients that the tests use
 lint: ## gofmt, vet, staticcheck
 	@out="$$(gofmt -l $$(git ls-files '*.go'))"; [ -z "$$out" ] || { echo "gofmt would change:"; echo "$$out"; exit 1; }
 	go vet work
+	cd core && go vet -tags failpoints ./failpoint/ ./vfs/
 	@for m in $(MODULES); do echo "staticcheck $$m"; (cd $$m && go run $(STATICCHECK) ./...) || exit 1; done
 
 unit: ## the tests of every module, with the race detector
@@ -58,6 +59,12 @@ sim: ## ensembles in virtual time, from seeds
 FOR ?= 1h
 soak: build ## the simulator and the nemesis, FOR=1h in all
 	@scripts/soak.sh $(FOR)
+
+NEMESISFLAGS ?=
+NEMESISTIME ?= 15m
+nemesis: setup ## real processes hurt in every way, and what their clients saw judged; NEMESISTIME=2h NEMESISFLAGS="-run TestSoak -nemesis.for=1h" goes on
+	go test -count=1 -timeout 5m -p 1 ./test/nemesis/proxy ./test/nemesis/netns
+	go test -v -count=1 -timeout $(NEMESISTIME) ./test/nemesis $(NEMESISFLAGS)
 
 clients: build setup ## real clients against real processes
 	go test -count=1 -timeout 20m -p 1 ./test/clients/...

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/zkcore/zkcore/consensus-zab/protocol"
+	"github.com/zkcore/zkcore/core/failpoint"
 	"github.com/zkcore/zkcore/core/quorum"
 	"github.com/zkcore/zkcore/core/txnlog"
 	"github.com/zkcore/zkcore/core/vfs"
@@ -425,7 +426,9 @@ func (e *ensemble) do(o protocol.Output) {
 	}
 	switch o := o.(type) {
 	case protocol.Notify:
+		failpoint.Hit(failpoint.BeforeVote)
 		e.elect.send(o.To, o.N.AppendFrame(nil))
+		failpoint.Hit(failpoint.AfterVote)
 	case protocol.Listen:
 		e.listen()
 	case protocol.StopListening:
@@ -448,17 +451,23 @@ func (e *ensemble) do(o protocol.Output) {
 		for i := range o.Packets {
 			b = o.Packets[i].Append(b)
 		}
+		failpoint.Hit(failpoint.BeforePacket)
 		e.send(o.To, b)
+		failpoint.Hit(failpoint.AfterPacket)
 	case protocol.SendTxns:
 		if len(o.To) > 0 {
+			failpoint.Hit(failpoint.BeforeProposal)
 			e.send(o.To, appendTxns(nil, o.Type, o.Txns))
+			failpoint.Hit(failpoint.AfterProposal)
 		}
 	case protocol.SendCommits:
 		b := make([]byte, 0, quorum.MinPacketSize*len(o.Txns))
 		for i := range o.Txns {
 			b = appendEmpty(b, quorum.TypeCommit, o.Txns[i].Zxid)
 		}
+		failpoint.Hit(failpoint.BeforeCommit)
 		e.send(o.To, b)
+		failpoint.Hit(failpoint.AfterCommit)
 	case protocol.SendHistory:
 		e.send([]protocol.Conn{o.To}, appendHistory(nil, o.Txns))
 	case protocol.SendLog:
@@ -478,7 +487,9 @@ func (e *ensemble) do(o protocol.Output) {
 		for _, z := range o.Zxids {
 			b = appendEmpty(b, quorum.TypeAck, z)
 		}
+		failpoint.Hit(failpoint.BeforeAck)
 		e.send([]protocol.Conn{o.To}, b)
+		failpoint.Hit(failpoint.AfterAck)
 	case protocol.Pong:
 		e.pong(o)
 	case protocol.Append:
@@ -592,7 +603,9 @@ func (e *ensemble) call(o protocol.Output) {
 		e.caller.do(func() {
 			err := errors.New("the connection is closed")
 			if l != nil {
+				failpoint.Hit(failpoint.BeforeRestore)
 				err = l.restore(o.Zxid, o.Skip)
+				failpoint.Hit(failpoint.AfterRestore)
 			}
 			e.post(func(m *protocol.Member, now protocol.Time) { m.Restored(now, err) })
 		})

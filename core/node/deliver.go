@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 
+	"github.com/zkcore/zkcore/core/failpoint"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
@@ -59,9 +60,11 @@ func (n *Node) apply(txns []consensus.Txn) bool {
 	if len(txns) == 0 {
 		return true
 	}
+	failpoint.Hit(failpoint.BeforeApply)
 	n.mu.Lock()
 	err := n.engine.Apply(txns, &n.sink)
 	n.mu.Unlock()
+	failpoint.Hit(failpoint.AfterApply)
 	if err != nil {
 		n.fail(ExitUnexpected, err)
 		return false

@@ -3,6 +3,7 @@ package node
 import (
 	"runtime"
 
+	"github.com/zkcore/zkcore/core/failpoint"
 	"github.com/zkcore/zkcore/core/proto"
 	"github.com/zkcore/zkcore/core/zkerr"
 	"github.com/zkcore/zkcore/plugins/consensus"
@@ -102,6 +103,7 @@ func (s *sink) Event(watcher uint64, zxid int64, typ int32, path string) {
 	if cl == nil {
 		return
 	}
+	failpoint.Hit(failpoint.BeforeEvent)
 	cl.c.Lock()
 	if !cl.c.Gone() {
 		cl.c.SetOut(appendEvent(cl.c.Out(), zxid, typ, path))
@@ -111,6 +113,7 @@ func (s *sink) Event(watcher uint64, zxid int64, typ int32, path string) {
 	}
 	cl.c.Unlock()
 	s.mark(cl)
+	failpoint.Hit(failpoint.AfterEvent)
 }
 
 // SessionOpened begins to track a session.
@@ -173,7 +176,9 @@ func (s *sink) finish() {
 	if queued {
 		n.kick()
 	}
+	failpoint.Hit(failpoint.BeforeReply)
 	flush(n, s.dirty)
+	failpoint.Hit(failpoint.AfterReply)
 	n.sent.Add(s.replies + s.events)
 	if s.replies > 0 {
 		n.sizes.take(&s.sizes)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/zkcore/zkcore/core/engine"
+	"github.com/zkcore/zkcore/core/failpoint"
 	"github.com/zkcore/zkcore/core/txnlog"
 	"github.com/zkcore/zkcore/plugins/consensus"
 	"github.com/zkcore/zkcore/plugins/storage"
@@ -185,6 +186,8 @@ func (n *Node) Snapshot() (consensus.Snapshot, error) {
 func (p *pinned) Zxid() consensus.Zxid { return p.zxid }
 
 func (p *pinned) WriteTo(w io.Writer) (int64, error) {
+	failpoint.Hit(failpoint.BeforeStream)
+	defer failpoint.Hit(failpoint.AfterStream)
 	sw := txnlog.NewSnapshotWriter(w, txnlog.StreamForm)
 	err := engine.WriteSnapshot(sw, txnlog.StreamForm, p.view)
 	if err == nil {

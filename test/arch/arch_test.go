@@ -89,7 +89,7 @@ func in(folder string, parents ...string) bool {
 }
 
 var (
-	codec  = []string{"core/jute", "core/proto", "core/quorum", "core/txn", "core/zkerr", "core/txnlog", "core/vfs"}
+	codec  = []string{"core/jute", "core/proto", "core/quorum", "core/txn", "core/zkerr", "core/txnlog", "core/vfs", "core/failpoint"}
 	engine = []string{"core/znode", "core/session", "core/watch", "core/engine", "core/inv"}
 	// The judges of the engine share nothing with it.
 	judges = []string{"core/model"}
@@ -128,7 +128,7 @@ func violation(s source, imp string) string {
 		if !standard(imp) && !(own && in(folder, codec...)) && !zxid {
 			return "the codec imports the standard library and the codec"
 		}
-		if !in(s.pkg, "core/vfs", "core/txnlog") && in(imp, "os", "net", "syscall") {
+		if !in(s.pkg, "core/vfs", "core/txnlog", "core/failpoint") && in(imp, "os", "net", "syscall") {
 			return "records are bytes: no files, no sockets"
 		}
 	case in(s.pkg, engine...):

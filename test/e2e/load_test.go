@@ -45,16 +45,30 @@ func patience() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), harness.Patience)
 }
 
-// must runs ops that have to succeed.
+// must runs ops that have to succeed. One that changes nothing is asked again when its
+// connection is lost: who is on a server that gets a snapshot loses it, and a machine may be
+// so busy that a leader is given up for that.
 func must(t *testing.T, c *client.Client, op client.Op) client.Reply {
 	t.Helper()
 	ctx, cancel := patience()
 	defer cancel()
-	r, err := c.Do(ctx, op)
-	if err != nil {
-		t.Fatalf("%T: %v", op, err)
+	for {
+		r, err := c.Do(ctx, op)
+		if err == nil {
+			return r
+		}
+		if !errors.Is(err, zkerr.ConnectionLoss) || !reads(op) {
+			t.Fatalf("%T: %v", op, err)
+		}
 	}
-	return r
+}
+
+func reads(op client.Op) bool {
+	switch op.(type) {
+	case client.GetOp, client.ExistsOp, client.ChildrenOp, client.GetACLOp, client.SyncOp:
+		return true
+	}
+	return false
 }
 
 // A load is writers that each create nodes of their own and keep account of

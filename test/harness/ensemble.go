@@ -30,6 +30,15 @@ type Options struct {
 	Args []string // further arguments of zkcore; Apache's server does not get them
 	Env  []string // further environment, NAME=value
 
+	// Host is where each server listens, by its id; nil is loopback. Prefix is put before the command
+	// that runs it: what takes it there, for example into a network namespace, without leaving a
+	// process of its own.
+	Host   func(id int) string
+	Prefix func(id int) []string
+
+	Dir    string // holds the servers' folders, and stays; default is a folder that ends with the test
+	Binary string // a zkcore to run; default is Binary's
+
 	Apache  []int    // ids of servers that are Apache's, whatever the environment says
 	JVMArgs []string // further arguments of the JVM, before the class
 }
@@ -60,8 +69,11 @@ func New(t testing.TB, opt Options) *Ensemble {
 	if kind := os.Getenv("ZKCORE_TEST_SERVER"); kind != "" && kind != "zkcore" && kind != "apache" {
 		t.Fatalf("ZKCORE_TEST_SERVER=%s: know zkcore and apache", kind)
 	}
-	if !Apache() {
-		Binary(t) // not in the middle of a test
+	if !Apache() && opt.Binary == "" {
+		opt.Binary = Binary(t) // not in the middle of a test
+	}
+	if opt.Host == nil {
+		opt.Host = func(int) string { return "127.0.0.1" }
 	}
 	if opt.Servers == 0 {
 		opt.Servers = 1
@@ -76,13 +88,17 @@ func New(t testing.TB, opt Options) *Ensemble {
 		opt.SyncLimit = 5
 	}
 	e := &Ensemble{t: t, opt: opt}
-	dir := t.TempDir()
+	dir := opt.Dir
+	if dir == "" {
+		dir = t.TempDir()
+	}
 	n := opt.Servers + opt.Observers
 	for id := 1; id <= n; id++ {
 		s := &Server{
 			ID:       id,
 			Observer: id > opt.Servers,
 			Apache:   Apache() || slices.Contains(opt.Apache, id),
+			Host:     opt.Host(id),
 			Dir:      filepath.Join(dir, fmt.Sprintf("server%d", id)),
 			t:        t,
 			opt:      opt,
@@ -124,13 +140,13 @@ func (e *Ensemble) WriteConfig(s *Server) {
 		"syncLimit":              fmt.Sprint(e.opt.SyncLimit),
 		"dataDir":                s.DataDir,
 		"clientPort":             fmt.Sprint(s.ClientPort),
-		"clientPortAddress":      "127.0.0.1",
+		"clientPortAddress":      s.Host,
 		"4lw.commands.whitelist": "*",
 		"admin.enableServer":     "false", // its port is not one of ours
 	}
 	if len(e.Servers) > 1 {
 		for _, p := range e.Servers {
-			line := fmt.Sprintf("127.0.0.1:%d:%d", p.QuorumPort, p.ElectionPort)
+			line := fmt.Sprintf("%s:%d:%d", p.Host, p.QuorumPort, p.ElectionPort)
 			if p.Observer {
 				line += ":observer"
 			}

@@ -18,15 +18,25 @@ func Apache() bool { return os.Getenv("ZKCORE_TEST_SERVER") == "apache" }
 // command makes the command that runs the server.
 func (s *Server) command() *exec.Cmd {
 	s.t.Helper()
+	var prefix []string
+	if s.opt.Prefix != nil {
+		prefix = s.opt.Prefix(s.ID)
+	}
 	if !s.Apache {
-		return exec.Command(Binary(s.t), append([]string{"--config=" + s.Config}, s.opt.Args...)...)
+		bin := s.opt.Binary
+		if bin == "" {
+			bin = Binary(s.t)
+		}
+		args := append(append(prefix, bin, "--config="+s.Config), s.opt.Args...)
+		return exec.Command(args[0], args[1:]...)
 	}
 	// The heap is small, so that several of them leave room for the clients.
 	args := []string{"-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.showDateTime=true",
 		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dzookeeper.jmx.log4j.disable=true", "-cp", ApacheClasspath(s.t)}
 	args = append(append(args, s.opt.JVMArgs...), // of a property given twice the last counts
 		"org.apache.zookeeper.server.quorum.QuorumPeerMain", s.Config)
-	return exec.Command(Tool(s.t, "java", "default-jre-headless"), args...)
+	args = append(append(prefix, Tool(s.t, "java", "default-jre-headless")), args...)
+	return exec.Command(args[0], args[1:]...)
 }
 
 // InstallHint is what a test says when a tool is missing.
@@ -82,6 +92,10 @@ func Root() string {
 	return filepath.Dir(filepath.Dir(filepath.Dir(file)))
 }
 
+// Build builds the zkcore binary with build tags, for this test process. It is not the one of
+// ZKCORE_TEST_BINARY, which says nothing of tags.
+func Build(tags string) (string, error) { return compile("-tags", tags) }
+
 // build builds into a folder of the machine's temporary one that is named for this process. It
 // can't be a test's TempDir, since later tests of the process use it too; what earlier processes
 // left there is swept here.
@@ -89,13 +103,18 @@ func build() (string, error) {
 	if bin := os.Getenv("ZKCORE_TEST_BINARY"); bin != "" {
 		return filepath.Abs(bin)
 	}
+	return compile()
+}
+
+func compile(flags ...string) (string, error) {
 	sweep()
 	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", buildPrefix, os.Getpid()))
 	if err != nil {
 		return "", err
 	}
 	bin := filepath.Join(dir, "zkcore")
-	cmd := exec.Command("go", "build", "-o", bin, "./cmd/zkcore")
+	args := append(append([]string{"build"}, flags...), "-o", bin, "./cmd/zkcore")
+	cmd := exec.Command("go", args...)
 	cmd.Dir = Root()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build zkcore: %w\n%s", err, out)

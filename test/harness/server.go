@@ -26,12 +26,15 @@ type Server struct {
 
 	ClientPort, QuorumPort, ElectionPort int // the latter two 0 when standalone
 
+	Host string // the address that it listens on
+
 	Dir     string // holds all of the server's files
 	DataDir string
 	Config  string // zoo.cfg
 	LogFile string // what all its processes wrote to stdout and stderr, one after the other
 
 	Extra map[string]string // zoo.cfg lines of this server only; see Ensemble.WriteConfig
+	Env   []string          // environment of this server only
 
 	t      testing.TB
 	opt    Options
@@ -59,7 +62,7 @@ func (s *Server) Start() {
 	defer log.Close() // the child has its own
 	cmd := s.command()
 	cmd.Dir = s.Dir
-	cmd.Env = append(append(os.Environ(), cmd.Env...), s.opt.Env...)
+	cmd.Env = append(append(append(os.Environ(), cmd.Env...), s.opt.Env...), s.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := spawn(cmd); err != nil {
 		s.t.Fatalf("start server %d: %v", s.ID, err)
@@ -234,7 +237,7 @@ func (s *Server) Pid() int {
 }
 
 // Addr is the client address.
-func (s *Server) Addr() string { return fmt.Sprintf("127.0.0.1:%d", s.ClientPort) }
+func (s *Server) Addr() string { return fmt.Sprintf("%s:%d", s.Host, s.ClientPort) }
 
 // Log is all that the server's processes have written so far.
 func (s *Server) Log() string {

@@ -119,9 +119,18 @@ func isWrite(op proto.Op) bool {
 }
 
 // hasOwnZxid says whether a write with this answer surely made a txn: a server
-// refuses on its own what can't be decoded or makes no sense.
+// refuses on its own what can't be decoded, makes no sense, or is not for now.
 func hasOwnZxid(o *op) bool {
-	return isWrite(o.op) && (o.code == zkerr.OK || o.code < zkerr.APIError)
+	return isWrite(o.op) && (o.code == zkerr.OK || o.code < zkerr.APIError && !forNobody(o.code))
+}
+
+// forNobody says whether a server refuses with this code whatever is asked of it.
+func forNobody(code zkerr.Code) bool {
+	switch code {
+	case zkerr.NotReadOnly, zkerr.SessionClosedRequireSASLAuth, zkerr.ThrottledOp, zkerr.EphemeralOnLocalSession:
+		return true
+	}
+	return false
 }
 
 type connKey struct{ client, conn int }

@@ -6,14 +6,12 @@ import (
 	"math"
 	"slices"
 
-	"github.com/zkcore/zkcore/core/proto"
-	"github.com/zkcore/zkcore/core/zkerr"
 	"github.com/zkcore/zkcore/test/history"
 )
 
 // A holder is a client that believes that it holds a lock, and may: until it gives
 // it back, or until its session may have ended without its knowing, which is not
-// before its timeout is over since it last was surely heard from.
+// before its timeout is over since the last of its writes (see expiries).
 type holder struct {
 	from, until int64 // times
 	record, end int
@@ -42,14 +40,14 @@ func (c *court) locks(o *Options) {
 		if s := c.sessions[r.Session]; s != nil {
 			heard := int64(-1)
 			timeout := int64(s.timeoutMS)
+			if first := s.conns[0]; first.asked == 0 && first.connecting >= 0 {
+				heard = c.run.Records[first.connecting].At
+			}
 			for _, cn := range s.conns {
-				if cn.connecting >= 0 {
-					heard = max(heard, c.run.Records[cn.connecting].At)
-				}
 				timeout = min(timeout, int64(c.run.Records[cn.connected].TimeoutMS))
 			}
 			for _, x := range s.ops {
-				if x.done() || x.op == proto.OpSync && x.answered() && x.code == zkerr.OK {
+				if x.done() {
 					heard = max(heard, c.run.Records[x.call].At)
 				}
 			}

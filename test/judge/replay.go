@@ -25,7 +25,7 @@ func (c *court) replay(*Options) {
 	}
 	r := &replayer{court: c, m: c.model}
 	for _, o := range c.ops {
-		if o.answered() && !o.own && o.zxid >= 0 {
+		if o.answered() && !o.own && o.zxid >= 0 && !forNobody(o.code) {
 			switch o.op {
 			case proto.OpPing, proto.OpAuth, proto.OpSASL, proto.OpReconfig:
 				continue
@@ -193,7 +193,7 @@ func same(op proto.Op, got, want []byte) bool {
 		return true
 	}
 	rec := proto.NewResponse(op)
-	if rec == nil || proto.Unmarshal(got, rec) != nil {
+	if rec == nil || proto.Unmarshal(got, rec) != nil || !bytes.Equal(rec.Append(nil), got) {
 		return false
 	}
 	switch p := rec.(type) {

@@ -473,7 +473,7 @@ func TestScripts(t *testing.T) {
 			bad:  two + "1.1 acquired /l; 2.1 acquired /l; 1.1 released /l", want: "lock"},
 		{name: "until its session may be over",
 			good: two + "1.1 acquired /l; +2000; 2.1 acquired /l; 1.1 released /l",
-			bad:  two + "1.1 acquired /l; +700; 1.1 call 1 sync /; 1.1 reply 1 at 2 ok; +700; 2.1 call 1 sync /; 2.1 reply 1 at 2 ok; 2.1 acquired /l; 1.1 released /l",
+			bad:  two + "1.1 acquired /l; +700; 1.1 call 1 create /a x; 1.1 reply 1 at 3 /a; +700; 2.1 call 1 create /b x; 2.1 reply 1 at 4 /b; 2.1 acquired /l; 1.1 released /l",
 			want: "lock"},
 		{name: "there is a linear order of writes", options: Options{Porcupine: 20 * time.Second},
 			good: two + "1.1 call 1 create /a x; 1.1 reply 1 at 3 /a; 1.1 call 2 set /a if 0 y; 2.1 call 1 set /a if 0 z; 1.1 reply 2 at 5 badversion; 2.1 reply 1 at 4 ok v 1",

@@ -14,15 +14,17 @@ import (
 // told that it is over, and then it is over for everybody (I23); a new session has
 // an id that no other has (I19).
 func (c *court) welcomes(*Options) {
-	// seen is the highest zxid that anybody had seen at each Connecting.
-	top := int64(0)
-	seen := map[int]int64{}
+	// knows is the highest zxid that a server had shown at each Connecting to it, or
+	// that its client comes with: what it must know of. A server that does not know
+	// yet that it leads no more may welcome whom the others have seen the end of.
+	top := map[int]int64{}
+	knows := map[int]int64{}
 	for i := range c.run.Records {
 		switch r := &c.run.Records[i]; r.Kind {
 		case history.Reply, history.Event:
-			top = max(top, r.Zxid)
+			top[r.Server] = max(top[r.Server], r.Zxid)
 		case history.Connecting:
-			seen[i] = top
+			knows[i] = max(top[r.Server], r.Zxid)
 		}
 	}
 	passwords := map[int64][]byte{}
@@ -61,8 +63,8 @@ func (c *court) welcomes(*Options) {
 		case owner[id] != nil && !bytes.Equal(shown, passwords[id]):
 			c.v.add("I23", fmt.Sprintf("a client gets session 0x%x with a wrong password", id), cn.connecting, cn.connected)
 		}
-		if end := cn.session.closed; end != nil && end.Header.Zxid <= seen[cn.connecting] {
-			c.v.add("I23", fmt.Sprintf("session 0x%x is welcomed, and its end at 0x%x had been seen before", id, end.Header.Zxid), cn.connecting, cn.connected)
+		if end := cn.session.closed; end != nil && end.Header.Zxid <= knows[cn.connecting] {
+			c.v.add("I23", fmt.Sprintf("session 0x%x is welcomed by a server that has shown its end at 0x%x", id, end.Header.Zxid), cn.connecting, cn.connected)
 		}
 	}
 	if c.ledger == nil {
@@ -99,8 +101,9 @@ func (c *court) welcomes(*Options) {
 }
 
 // expiries: a session that its client has not closed ends only when it was not
-// heard from for its whole timeout (I20). What a server has surely heard: a write
-// that was committed, and a client that was welcomed.
+// heard from for its whole timeout (I20). What a leader has surely heard, and those
+// behind it have taken over: what is committed, the opening among it. A welcome or
+// a read may come from a server that the others don't listen to.
 func (c *court) expiries(o *Options) {
 	if c.ledger == nil {
 		return
@@ -137,10 +140,10 @@ func (c *court) expiries(o *Options) {
 		c.v.Counts["I20 expiries"]++
 		heard := -1
 		timeout := s.timeoutMS
+		if first := s.conns[0]; first.asked == 0 {
+			heard = first.connecting
+		}
 		for _, cn := range s.conns {
-			if cn.connecting >= 0 {
-				heard = max(heard, cn.connecting)
-			}
 			timeout = min(timeout, c.run.Records[cn.connected].TimeoutMS)
 		}
 		for _, x := range s.ops {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -192,9 +193,27 @@ func noMismatch(t *testing.T, s *harness.Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := m["zk_digest_mismatches_count"]; n != "0" {
+	if n := m["zk_digest_mismatches_count"]; n != "0" && !(s.Apache && fuzzy(s.Log())) {
 		t.Errorf("server %d (%s) counts %q digest mismatches", s.ID, kind(s), n)
 	}
+}
+
+// fuzzy says of Apache's log whether all mismatches of its last run came while it read a snapshot
+// that it had written itself beside the writes of an earlier run. Such a one holds some of what came
+// after it, and on a busy machine, where it takes long to write, Apache's server finds its digest
+// wrong until it has read that much of its log. It says so only then: with the first txn that agrees
+// the next one that does not is told anew.
+func fuzzy(log string) bool {
+	const reading, loaded, mismatch = "FileSnap - Reading snapshot ", "Snapshot loaded in ", "Digests are not matching"
+	at := strings.LastIndex(log, reading)
+	if at < 0 {
+		return false
+	}
+	before, run := log[:at], log[at+len(reading):]
+	name, _, _ := strings.Cut(run, "\n")
+	start, rest, ok := strings.Cut(run, loaded)
+	return ok && strings.Contains(start, mismatch) && !strings.Contains(rest, mismatch) &&
+		regexp.MustCompile(`\[Snapshot Thread\].* Snapshotting: \S+ to `+regexp.QuoteMeta(strings.TrimSpace(name))+`\s`).MatchString(before)
 }
 
 func difference(a, b []string) string {

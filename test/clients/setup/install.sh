@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs the ZooKeeper clients that test/clients runs: Debian packages, and under .cache/clients of
-# the checkout a Python venv with kazoo and the jars of Curator. What is there already is left alone,
-# so a second run takes no time. Works as root, and with sudo for the packages otherwise.
+# Installs the ZooKeeper clients that test/clients runs, and the tools by which test/nemesis makes
+# networks and disks: Debian packages, and under .cache/clients of the checkout a Python venv with
+# kazoo and the jars of Curator. What is there already is left alone, so a second run takes no time. Works as root, and with sudo for the packages otherwise.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -19,6 +19,9 @@ command -v mvn >/dev/null || packages+=(maven)
 [ -e /usr/share/java/zookeeper.jar ] && [ -x /usr/share/zookeeper/bin/zkCli.sh ] || packages+=(zookeeper)
 [ -e /usr/share/java/slf4j-simple.jar ] || packages+=(libslf4j-java)
 [ -e /usr/include/zookeeper/zookeeper.h ] || packages+=(libzookeeper-mt-dev)
+{ command -v ip && command -v tc; } >/dev/null || packages+=(iproute2)
+command -v nft >/dev/null || packages+=(nftables)
+command -v mkfs.ext4 >/dev/null || packages+=(e2fsprogs)
 if ! command -v python3 >/dev/null || ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
 	packages+=(python3 python3-venv)
 fi
