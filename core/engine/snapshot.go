@@ -169,7 +169,8 @@ func ReadSnapshot(r *txnlog.SnapshotReader, store storage.Store, zxid int64, opt
 		return trailer, errors.New("snapshot without a root")
 	}
 	switch {
-	case !trailer.HasDigest:
+	case !trailer.HasDigest, trailer.DigestZxid == 0 && trailer.Digest == 0:
+		// Nobody knows how far it is ahead; zeros stand for that too, see WriteSnapshot.
 		l.state.fuzzy = math.MaxInt64
 	case int64(trailer.DigestZxid) > zxid:
 		l.state.fuzzy = int64(trailer.DigestZxid)

@@ -66,6 +66,19 @@ func New(opts Options) *Model {
 	return m
 }
 
+// Restore makes the state another one, as a snapshot would: the znodes, which have
+// the special ones among them, and the open sessions. Watches stay.
+func (m *Model) Restore(zxid int64, nodes map[string]*Node, sessions map[int64]int32) {
+	m.zxid, m.digest = zxid, 0
+	m.nodes, m.kids, m.owned = map[string]*Node{}, map[string]map[string]bool{}, map[int64]map[string]bool{}
+	for path, n := range nodes {
+		m.set(path, n)
+	}
+	m.sessions = map[int64]int32{}
+	maps.Copy(m.sessions, sessions)
+	m.undo, m.changes = nil, nil
+}
+
 // special are the znodes that every tree has and that nobody can delete.
 var special = []string{"/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"}
 
