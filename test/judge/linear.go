@@ -15,7 +15,9 @@ import (
 // linear is the second opinion: of each znode alone, porcupine looks for an order
 // of the writes and of the reads behind a sync that agrees with real time and with
 // what was answered. It is told no zxid. What was not answered may have happened
-// at any time, or in the very end, where nobody sees it.
+// at any time, or in the very end, where nobody sees it; whether it did, the log
+// says, where somebody looked: with a hundred writes of which each may have
+// happened or not, porcupine comes to no end.
 func (c *court) linear(o *Options) {
 	if o.Porcupine <= 0 {
 		return
@@ -187,6 +189,9 @@ func (c *court) keys() []*key {
 		if !isWrite(o.op) || o.answered() && o.code != zkerr.OK && !o.own {
 			continue
 		}
+		if c.ledger != nil && !o.answered() && (o.txn == nil || !o.txn.effect()) {
+			continue // it came to nothing
+		}
 		list := o.touches()
 		for i := range list {
 			t := &list[i]
@@ -266,7 +271,7 @@ func (c *court) keys() []*key {
 
 // step is what a touch means for its znode; false if nothing.
 func (c *court) step(o *op, t *touch) (step, bool) {
-	st := step{kind: t.kind, data: text(t.data), version: t.version, known: o.answered(), code: o.code}
+	st := step{kind: t.kind, data: text(t.data), version: t.version, known: o.answered() || c.ledger != nil, code: o.code}
 	if t.kind == proto.OpCreate {
 		st.version = -1
 		if t.flags.Ephemeral() && t.mode != proto.OpCreateContainer {
