@@ -38,8 +38,13 @@ func TestTouch(t *testing.T) {
 	if dead := s.Expire(5000); !slices.Equal(dead, []int64{2}) {
 		t.Errorf("expired %v", dead)
 	}
+	// What is heard of late, as from a connection that its client has left, ends nothing
+	// sooner.
+	if s.Touch(1, 4000, 500); !slices.Equal(s.Expire(7000), nil) {
+		t.Error("a sign of life that came late has ended a session")
+	}
 	// A client that comes back with a shorter timeout has that one.
-	s.Touch(1, 1000, 3000)
+	s.Add(1, 1000, 3000)
 	if dead := s.Expire(5000); !slices.Equal(dead, []int64{1}) {
 		t.Errorf("expired %v", dead)
 	}
@@ -88,7 +93,7 @@ func TestTableIsTheModel(t *testing.T) {
 					t.Fatalf("touch of %d is not %v", id, ok)
 				}
 				if ok {
-					model[id] = end
+					model[id] = max(end, model[id])
 				}
 			case 3:
 				s.Remove(id)

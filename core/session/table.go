@@ -25,18 +25,24 @@ func New(tickMS int64) *Table {
 // timeout is what its client has now: shorter than before, it ends sooner.
 func (t *Table) Add(id int64, timeoutMS int32, now int64) { t.put(id, timeoutMS, now) }
 
-// Touch says that a session was heard from. It reports false, and does nothing,
-// if the session is not tracked.
-func (t *Table) Touch(id int64, timeoutMS int32, now int64) bool {
-	if _, ok := t.byID[id]; !ok {
-		return false
+// Touch says that a session was heard from at a time, which may be in the past: the
+// session ends no sooner for it. It reports false, and does nothing, if the session is
+// not tracked.
+func (t *Table) Touch(id int64, timeoutMS int32, at int64) bool {
+	was, ok := t.byID[id]
+	if ok && t.end(timeoutMS, at) > was {
+		t.put(id, timeoutMS, at)
 	}
-	t.put(id, timeoutMS, now)
-	return true
+	return ok
+}
+
+// end is the end of the bucket of who was heard from at a time.
+func (t *Table) end(timeoutMS int32, at int64) int64 {
+	return ((at+int64(timeoutMS))/t.tickMS + 1) * t.tickMS
 }
 
 func (t *Table) put(id int64, timeoutMS int32, now int64) {
-	end := ((now+int64(timeoutMS))/t.tickMS + 1) * t.tickMS
+	end := t.end(timeoutMS, now)
 	was, ok := t.byID[id]
 	if ok && was == end {
 		return

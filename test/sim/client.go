@@ -104,7 +104,7 @@ func (c *client) connect() {
 		return
 	}
 	if w.now < c.asleep {
-		w.at(c.asleep, nil, c.connect)
+		w.at(min(c.asleep, w.now+s1), nil, c.connect)
 		return
 	}
 	next := 1 + w.loadRand.IntN(len(w.machines))

@@ -167,7 +167,7 @@ func (w *world) leader() *machine {
 	return nil
 }
 
-// calm ends all harm.
+// calm ends all harm. Who is asleep wakes up in his own time: what waits for him comes in order.
 func (w *world) calm() {
 	w.faults = false
 	clear(w.net.cut)
@@ -177,7 +177,6 @@ func (w *world) calm() {
 	}
 	for _, m := range w.machines {
 		m.disk.left, m.disk.slow, m.disk.sync, m.disk.write = -1, 0, nil, nil
-		m.wake = 0
 		if !m.up && !m.disk.failed {
 			m.start()
 		}
