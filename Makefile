@@ -12,7 +12,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 export CGO_ENABLED ?= 0
 
-.PHONY: help build run ensemble ensemble-stop test unit e2e sim nemesis soak clients setup lint vuln fuzz bench dist tidy clean
+.PHONY: help build run ensemble ensemble-stop test unit e2e sim planted nemesis soak clients setup lint vuln fuzz bench dist tidy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -44,6 +44,7 @@ lint: ## gofmt, vet, staticcheck
 	@out="$$(gofmt -l $$(git ls-files '*.go'))"; [ -z "$$out" ] || { echo "gofmt would change:"; echo "$$out"; exit 1; }
 	go vet work
 	cd core && go vet -tags failpoints ./failpoint/ ./vfs/
+	go vet -tags simbug ./test/sim/
 	@for m in $(MODULES); do echo "staticcheck $$m"; (cd $$m && go run $(STATICCHECK) ./...) || exit 1; done
 
 unit: ## the tests of every module, with the race detector
@@ -55,6 +56,9 @@ e2e: build ## real processes: ensembles, kills, bad input
 
 sim: ## ensembles in virtual time, from seeds
 	go test -count=1 -timeout 30m ./test/sim/...
+
+planted: ## mistakes that the simulator must find, one at a time
+	go test -count=1 -timeout 20m -tags simbug ./test/sim -run TestPlanted -v
 
 FOR ?= 1h
 soak: build ## the simulator and the nemesis, FOR=1h in all

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/zkcore/zkcore/core/simbug"
 	"github.com/zkcore/zkcore/core/txnlog"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
@@ -118,6 +119,9 @@ func (j *journal) step(jobs []job) ([]job, error) {
 			j.written += len(jobs[0].txns)
 			j.then = jobs[0].then
 			jobs = jobs[1:]
+		}
+		if simbug.On("ack-before-sync") {
+			j.then(j.log.Last()) // written is taken for durable
 		}
 		return jobs, nil
 	case j.written > 0:

@@ -1,6 +1,10 @@
 package protocol
 
-import "sort"
+import (
+	"sort"
+
+	"github.com/zkcore/zkcore/core/simbug"
+)
 
 // A Run is a part of the log without a hole, First to Last in one epoch.
 type Run struct{ First, Last Zxid }
@@ -170,7 +174,11 @@ func (h *History) deliver(z Zxid, out func(Output)) {
 		h.delivered = disk
 	}
 	if z > h.delivered {
-		out(Deliver{Txns: h.between(h.delivered, z)})
+		txns := h.between(h.delivered, z)
+		if simbug.On("apply-out-of-order") && len(txns) > 1 {
+			txns = append(txns[1:len(txns):len(txns)], txns[0]) // as they were written, not as they were proposed
+		}
+		out(Deliver{Txns: txns})
 		h.delivered = z
 	}
 }

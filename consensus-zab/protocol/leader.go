@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/zkcore/zkcore/core/quorum"
+	"github.com/zkcore/zkcore/core/simbug"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
@@ -198,6 +199,9 @@ func (l *leader) establish() {
 	}
 	has := func(id ServerID) bool {
 		p := l.byID[id]
+		if simbug.On("lead-before-acks") && p != nil && p.voter && p.offered {
+			return true // it was sent all of the history
+		}
 		return id == l.m.cfg.ID || p != nil && p.voter && p.accepted
 	}
 	if !l.m.cfg.Quorum.Has(has) {
@@ -560,7 +564,11 @@ func (l *leader) offer(p *peer, from Zxid) {
 			from = to
 		}
 		if from < c {
-			l.m.out(SendHistory{To: p.conn, Txns: h.between(from, c)})
+			txns := h.between(from, c)
+			if simbug.On("diff-skips-one") {
+				txns = txns[1:] // off by one: the learner has the first already
+			}
+			l.m.out(SendHistory{To: p.conn, Txns: txns})
 		}
 	}
 	p.offered = true
@@ -617,7 +625,7 @@ func (l *leader) accepted(p *peer) {
 // proposed, and it sends that again. An observer hears of what is committed only.
 func (l *leader) activate(p *peer) {
 	if !p.passed {
-		if !l.behind(p.fence, p.joined) {
+		if !l.behind(p.fence, p.joined) && !simbug.On("joins-before-its-requests") { // else it sends them again
 			return
 		}
 		p.passed, p.after = true, l.proposed
@@ -685,6 +693,9 @@ func (l *leader) flush() {
 	if h.committed < h.last {
 		v := Zxid(q.Highest(int64(max(h.committed, consensus.MakeZxid(l.epoch, 0))), func(id ServerID) (int64, bool) {
 			if id == self {
+				if simbug.On("leader-counts-unsynced") {
+					return int64(h.last), true // its own part needs no disk
+				}
 				return int64(h.durable), true
 			}
 			p := l.byID[id]
@@ -782,6 +793,10 @@ func (l *leader) answer() {
 // a round of pings that begins now says that this is still the leader.
 func (l *leader) syncRequest(c Conn, id consensus.SyncID) {
 	s := pendingSync{conn: c, id: id, zxid: l.proposed}
+	if simbug.On("sync-unconfirmed") {
+		l.syncs = append(l.syncs, s) // who leads knows best
+		return
+	}
 	if l.confirmed == l.round {
 		l.ping(true)
 		s.round = l.round

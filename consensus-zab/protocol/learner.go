@@ -5,6 +5,7 @@ import (
 
 	"github.com/zkcore/zkcore/core/jute"
 	"github.com/zkcore/zkcore/core/quorum"
+	"github.com/zkcore/zkcore/core/simbug"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
@@ -183,6 +184,9 @@ func (l *learner) leaderInfo(k *Packet) string {
 		l.told = l.m.current
 		l.step = savingTold
 		l.saving = l.m.saveAccepted(l.epoch)
+		if simbug.On("vote-before-durable") {
+			l.ackEpoch() // its file will be there soon enough
+		}
 	}
 	return ""
 }
@@ -268,7 +272,7 @@ func (l *learner) cut(z Zxid) string {
 		l.m.void = true
 		return failed("TRUNC to %v is not possible: the log does not go through it; asking for a snapshot", z)
 	}
-	if z != h.last {
+	if z != h.last && !simbug.On("skip-trunc") { // else what is too much does no harm
 		h.truncate(z)
 		l.m.out(Truncate{z, z == h.base})
 	}
@@ -377,6 +381,11 @@ func (l *learner) newLeader(k *Packet) string {
 	if z := Zxid(k.Zxid); z != consensus.MakeZxid(l.epoch, 0) {
 		return failed("NEWLEADER says %v, LEADERINFO said epoch %d", z, l.epoch)
 	}
+	if simbug.On("epoch-before-log") {
+		l.step, l.saving = savingNew, l.m.saveCurrent(l.epoch) // the log follows
+		l.merging = false
+		return ""
+	}
 	l.append()
 	if l.merging && l.previous < l.m.hist.base {
 		return l.stray()
@@ -388,6 +397,9 @@ func (l *learner) newLeader(k *Packet) string {
 	l.merging = false
 	l.step = savingNew
 	l.saving = l.m.saveCurrent(l.epoch)
+	if simbug.On("early-newleader-ack") {
+		l.saved(l.saving) // all of it is on its way to the disk
+	}
 	// What was committed before counts as acked with this.
 	n := 0
 	for n < len(l.acks) && l.acks[n] <= l.commit {
@@ -403,6 +415,9 @@ func (l *learner) upToDate() {
 	l.step = serving
 	h := l.m.hist
 	h.committed = max(l.commit, h.delivered)
+	if simbug.On("deliver-uncommitted") {
+		h.committed = h.last // UPTODATE says that all that came is right
+	}
 	h.deliver(h.committed, l.m.out)
 	l.m.election.Established(l.epoch)
 	l.send(Packet{Type: quorum.TypeAck, Zxid: int64(consensus.MakeZxid(l.epoch, 0))})
@@ -412,7 +427,7 @@ func (l *learner) upToDate() {
 
 // join tells the node that it follows.
 func (l *learner) join() {
-	if l.joined || l.m.hist.committed < l.until {
+	if l.joined || l.m.hist.committed < l.until && !simbug.On("requeue-early") { // else what is proposed is not known yet
 		return
 	}
 	l.joined = true

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/zkcore/zkcore/core/quorum"
+	"github.com/zkcore/zkcore/core/simbug"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
@@ -88,7 +89,10 @@ func (m *Member) setRole(r consensus.Role) {
 
 func (m *Member) saveAccepted(epoch int64) uint64 {
 	m.ids++
-	m.accepted, m.acceptedID, m.acceptedDurable = epoch, m.ids, false
+	m.acceptedID, m.acceptedDurable = m.ids, false
+	if !simbug.On("vote-twice") { // else it is on the disk, and nobody here remembers
+		m.accepted = epoch
+	}
 	m.out(SaveAccepted{ID: m.ids, Epoch: epoch})
 	return m.ids
 }
@@ -118,6 +122,9 @@ func (m *Member) lastZxid() Zxid {
 func (m *Member) Begin(now Time) {
 	m.now, m.lastRun = now, now
 	m.setRole(consensus.Role{})
+	if simbug.On("deliver-log-at-start") {
+		m.hist.deliver(m.hist.last, m.out) // what is in the log was proposed by a leader
+	}
 	m.look("")
 }
 

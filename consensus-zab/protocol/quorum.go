@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/zkcore/zkcore/core/quorum"
+	"github.com/zkcore/zkcore/core/simbug"
 )
 
 // A Quorum says which sets of servers may decide.
@@ -54,6 +55,9 @@ func (q Quorum) Highest(least int64, value func(ServerID) (int64, bool)) int64 {
 	slices.Sort(all)
 	for i := len(all) - 1; i >= 0; i-- {
 		at := all[i]
+		if simbug.On("commit-on-half") && len(all)-i >= len(q.voters)/2 {
+			return at // of n, n/2 are no majority
+		}
 		if q.Has(func(id ServerID) bool { v, ok := value(id); return ok && v >= at }) {
 			return at
 		}

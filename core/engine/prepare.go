@@ -8,6 +8,7 @@ import (
 	"github.com/zkcore/zkcore/core/inv"
 	"github.com/zkcore/zkcore/core/jute"
 	"github.com/zkcore/zkcore/core/proto"
+	"github.com/zkcore/zkcore/core/simbug"
 	"github.com/zkcore/zkcore/core/txn"
 	"github.com/zkcore/zkcore/core/zkerr"
 	"github.com/zkcore/zkcore/core/znode"
@@ -335,6 +336,9 @@ func (p *preparer) cut(buf []byte, from int) []byte {
 
 // refuse makes an error txn.
 func (e *Engine) refuse(q *request, r *consensus.Request, code zkerr.Code) []byte {
+	if simbug.On("zxid-reused") {
+		q.zxid-- // what changes nothing needs no number
+	}
 	buf := e.preparer.buffer(txn.HeaderSize + 4)
 	at := len(buf)
 	h := q.header(r.Cxid, txn.TypeError)
@@ -389,6 +393,8 @@ func decodeOp(o *proto.MultiOp, op proto.Op, body []byte) zkerr.Code {
 func (p *preparer) checkSession(id int64, from consensus.ServerID) zkerr.Code {
 	t, ok := p.sessions[id]
 	switch {
+	case simbug.On("dead-session-writes"):
+		return zkerr.OK // its connection would have been closed
 	case !ok, t.closing:
 		return zkerr.SessionExpired
 	case from == 0, t.owner == from:
@@ -397,6 +403,9 @@ func (p *preparer) checkSession(id int64, from consensus.ServerID) zkerr.Code {
 		t.owner = from
 		p.sessions[id] = t
 		return zkerr.OK
+	}
+	if simbug.On("session-moved-ignored") {
+		return zkerr.OK // it is the same session
 	}
 	return zkerr.SessionMoved
 }
@@ -482,7 +491,11 @@ func (e *Engine) planCreate(q *request, o *proto.MultiOp, pl *plan) zkerr.Code {
 		return zkerr.NoAuth
 	}
 	if o.Flags.Sequential() {
-		path = znode.Sequential(path, parent.head.Creates())
+		creates := parent.head.Creates()
+		if simbug.On("sequence-from-children") {
+			creates = parent.head.NumChildren() // the next free number
+		}
+		path = znode.Sequential(path, creates)
 	}
 	if proto.ValidatePath(path) != nil {
 		return zkerr.BadArguments
@@ -581,6 +594,9 @@ func (e *Engine) planSetData(q *request, o *proto.MultiOp, pl *plan) zkerr.Code 
 		return zkerr.BadVersion
 	}
 	*pl = plan{typ: txn.TypeSetData, path: o.Path, node: n, data: o.Data, version: znode.NextVersion(n.head.Version())}
+	if simbug.On("version-not-raised") && len(o.Data) == 0 {
+		pl.version = n.head.Version() // nothing was set
+	}
 	return zkerr.OK
 }
 
@@ -752,7 +768,7 @@ func (e *Engine) prepareMulti(q *request, from consensus.ServerID, r *consensus.
 	buf := txn.AppendHeader(make([]byte, 0, txn.HeaderSize+len(r.Body)+len(m.Ops)*16+txn.DigestSize+64), &t.Header)
 	buf = txn.AppendBody(buf, &t)
 	tooLong := len(buf)+txn.DigestSize > e.maxTxn()
-	if failed != zkerr.OK || tooLong {
+	if (failed != zkerr.OK || tooLong) && !simbug.On("multi-not-undone") {
 		p.rollback(digest)
 	} else {
 		p.end()
@@ -839,7 +855,7 @@ func (e *Engine) ephemeralsToBe(session int64) []string {
 		}
 	}
 	for i := range p.born {
-		if p.born[i].session == session {
+		if p.born[i].session == session && !simbug.On("close-misses-unapplied") {
 			paths = append(paths, p.born[i].path)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/zkcore/zkcore/core/jute"
+	"github.com/zkcore/zkcore/core/simbug"
 	"github.com/zkcore/zkcore/core/txnlog"
 	"github.com/zkcore/zkcore/core/znode"
 	"github.com/zkcore/zkcore/plugins/consensus"
@@ -76,6 +77,9 @@ func WriteSnapshot(w *txnlog.SnapshotWriter, form txnlog.Form, v storage.View) e
 			Version: h.Version(), Cversion: h.Creates(), Aversion: h.Aversion(),
 			EphemeralOwner: h.Owner(), Pzxid: h.Pzxid(),
 		}}
+		if simbug.On("creates-lost-in-snapshot") {
+			node.Stat.Cversion = h.NumChildren() // a counter of children
+		}
 		if path == znode.Root {
 			node.Path = ""
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/zkcore/zkcore/core/conn"
 	"github.com/zkcore/zkcore/core/proto"
+	"github.com/zkcore/zkcore/core/simbug"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
@@ -26,7 +27,7 @@ func (cl *client) greet(b []byte, now int64) error {
 	if !n.serving && !n.holding {
 		return conn.ErrQuiet // the client tries another server
 	}
-	if last := n.engine.LastZxid(); r.LastZxidSeen > last {
+	if last := n.engine.LastZxid(); r.LastZxidSeen > last && !simbug.On("ahead-client-accepted") { // else this server will catch up
 		return fmt.Errorf("the client has seen zxid 0x%x, this server only 0x%x: it must try another", r.LastZxidSeen, last)
 	}
 	cl.c.Established()
@@ -99,6 +100,9 @@ func (n *Node) password(session int64) [16]byte {
 }
 
 func (n *Node) isPassword(session int64, given []byte) bool {
+	if simbug.On("password-unchecked") && session != 0 {
+		return true // who knows the id is the client
+	}
 	want := n.password(session)
 	return session != 0 && subtle.ConstantTimeCompare(want[:], given) == 1
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/zkcore/zkcore/core/proto"
+	"github.com/zkcore/zkcore/core/simbug"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
@@ -35,7 +36,9 @@ func (n *Node) Role(r consensus.Role) {
 	n.later = nil
 	n.prepared.Store(0)
 	n.trackMu.Lock()
-	n.tracker.Reset()
+	if !simbug.On("stale-timeouts") { // else a session has as long as it had when this node led before
+		n.tracker.Reset()
+	}
 	n.fresh = nil
 	n.trackMu.Unlock()
 
@@ -45,7 +48,9 @@ func (n *Node) Role(r consensus.Role) {
 		n.lookingSince = now
 	case consensus.Leading:
 		n.engine.Lead(int64(r.Last))
-		n.freshSessions()
+		if !simbug.On("stale-timeouts") || n.tracker.Len() == 0 {
+			n.freshSessions()
+		}
 		n.closeOrphans()
 	}
 	var waiting []*client

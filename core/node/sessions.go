@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/zkcore/zkcore/core/conn"
+	"github.com/zkcore/zkcore/core/simbug"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
@@ -108,6 +109,10 @@ func (n *Node) sweep(now int64, leading, again bool) {
 			n.tracker.Touch(cl.session, cl.timeoutMS, heard/1e6)
 		}
 		if now-heard > int64(cl.timeoutMS)*1e6 {
+			if simbug.On("expire-on-follower") {
+				n.queue.put(item{kind: kWrite, cl: cl, req: n.closeItem(cl.session).req}) // it is silent here
+				n.kick()
+			}
 			silent = append(silent, cl)
 		}
 	})
@@ -153,6 +158,9 @@ const maxExpiryLines = 20
 
 // Touch tells a leader of sessions that a learner heard from.
 func (n *Node) Touch(_ consensus.ServerID, ts []consensus.Touch) {
+	if simbug.On("touches-dropped") {
+		return // who speaks to another server is his business
+	}
 	now := n.clockMS()
 	n.trackMu.Lock()
 	defer n.trackMu.Unlock()

@@ -2,9 +2,11 @@ package node
 
 import (
 	"runtime"
+	"strings"
 
 	"github.com/zkcore/zkcore/core/failpoint"
 	"github.com/zkcore/zkcore/core/proto"
+	"github.com/zkcore/zkcore/core/simbug"
 	"github.com/zkcore/zkcore/core/zkerr"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
@@ -99,6 +101,17 @@ func (s *sink) Auth(watcher uint64) []consensus.Identity {
 
 // Event tells a connection.
 func (s *sink) Event(watcher uint64, zxid int64, typ int32, path string) {
+	if simbug.On("watch-after-reply") && s.now != 0 {
+		path := strings.Clone(path)
+		// Whoever made the change comes first.
+		s.n.world.Go(func() {
+			if cl := s.n.clients[watcher]; cl != nil && !cl.c.Gone() {
+				cl.c.SetOut(appendEvent(cl.c.Out(), zxid, typ, path))
+				cl.c.Flush()
+			}
+		})
+		return
+	}
 	cl := s.n.clients[watcher]
 	if cl == nil {
 		return

@@ -7,6 +7,7 @@ import (
 
 	"github.com/zkcore/zkcore/core/engine"
 	"github.com/zkcore/zkcore/core/proto"
+	"github.com/zkcore/zkcore/core/simbug"
 	"github.com/zkcore/zkcore/core/zkerr"
 )
 
@@ -50,7 +51,7 @@ func (cl *client) take(b []byte, now int64) (taken int, err error) {
 		case e.kind == kPing && !n.serving:
 			out = cl.answer(out, &e) // it tells that the server is there, not who leads
 			answered++
-		case cl.fifo.n == 0 && !e.kind.waits() && n.serving:
+		case (cl.fifo.n == 0 || simbug.On("read-overtakes-write")) && !e.kind.waits() && n.serving:
 			if out = cl.answer(out, &e); e.kind == kRead || e.kind == kPing {
 				answered++
 			}

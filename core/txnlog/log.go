@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/zkcore/zkcore/core/simbug"
 	"github.com/zkcore/zkcore/core/vfs"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
@@ -248,7 +249,7 @@ func (l *Log) begin(z consensus.Zxid) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	if err == nil {
+	if err == nil && !simbug.On("log-name-unsynced") { // else the file is, so its name must be
 		err = l.fs.SyncDir(l.dir)
 	}
 	if err != nil {
@@ -383,7 +384,11 @@ func (l *Log) Sync() (consensus.Zxid, error) {
 		return last, nil
 	}
 	if !l.opts.NoSync {
-		if err := f.Sync(); err != nil {
+		err := f.Sync()
+		if err != nil && simbug.On("retry-failed-sync") {
+			err = f.Sync() // it may have been a hiccup
+		}
+		if err != nil {
 			return 0, l.fail(err)
 		}
 	}
@@ -451,7 +456,7 @@ func (l *Log) Purge(needed consensus.Zxid) (removed []string, err error) {
 		return nil, l.err
 	}
 	n := 0
-	for n+1 < len(l.segs) && l.segs[n+1].zxid <= needed {
+	for n+1 < len(l.segs) && (l.segs[n+1].zxid <= needed || simbug.On("purge-too-much")) { // else down to the file that is being written
 		n++
 	}
 	old := l.segs[:n:n]

@@ -22,6 +22,8 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+
+	"github.com/zkcore/zkcore/core/simbug"
 )
 
 // ErrLocked is returned by Lock when another process holds the lock.
@@ -132,6 +134,9 @@ func WriteFile(fsys FS, dir, tmp, name string, data []byte) error {
 	}
 	if err := fsys.Rename(tmp, name); err != nil {
 		return err
+	}
+	if simbug.On("rename-unsynced") {
+		return nil // a rename is atomic
 	}
 	return fsys.SyncDir(dir)
 }

@@ -89,7 +89,7 @@ func in(folder string, parents ...string) bool {
 }
 
 var (
-	codec  = []string{"core/jute", "core/proto", "core/quorum", "core/txn", "core/zkerr", "core/txnlog", "core/vfs", "core/failpoint"}
+	codec  = []string{"core/jute", "core/proto", "core/quorum", "core/txn", "core/zkerr", "core/txnlog", "core/vfs", "core/failpoint", "core/simbug"}
 	engine = []string{"core/znode", "core/session", "core/watch", "core/engine", "core/inv"}
 	// The judges of the engine share nothing with it.
 	judges = []string{"core/model"}

@@ -1,0 +1,6 @@
+//go:build !simbug
+
+package simbug
+
+// On says whether a mistake is to be made: never.
+func On(string) bool { return false }
