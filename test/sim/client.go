@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
 
@@ -41,6 +42,7 @@ type client struct {
 	done    bool   // it asks for nothing any more
 	ids     bool   // it has authenticated on this connection
 	closes  bool   // it has asked for the end of its session
+	lies    bool   // it has come with a wrong password on this connection
 
 	watches watchSet
 	last    int64 // when a write succeeded last
@@ -148,8 +150,13 @@ func (c *client) connect() {
 		})
 	})
 	q := proto.ConnectRequest{TimeoutMS: w.plan.sessionMS, SessionID: c.session, Passwd: c.passwd, LastZxidSeen: c.seen, HasReadOnly: true}
-	if c.session == 0 {
+	c.lies = c.session != 0 && w.loadRand.IntN(20) == 0
+	switch {
+	case c.session == 0:
 		q.Passwd = make([]byte, 16)
+	case c.lies:
+		q.Passwd = bytes.Clone(c.passwd)
+		q.Passwd[w.loadRand.IntN(len(q.Passwd))] ^= 1
 	}
 	c.heard, c.spoke = w.now, w.now
 	c.note(history.Record{Kind: history.Connecting, Session: c.session, Body: q.Passwd, Zxid: c.seen, TimeoutMS: q.TimeoutMS, Addr: c.addr.Addr().String()})
@@ -263,8 +270,14 @@ func (c *client) greeted(b []byte) {
 		e := c.e
 		c.e = nil
 		e.close()
-		c.forget()
+		if !c.lies {
+			c.forget()
+		}
 		c.w.after(c.w.loadRand.Int64N(200*ms), nil, c.connect)
+		return
+	}
+	if c.lies {
+		c.w.fail("I23: client %d gets session 0x%x with a wrong password", c.no, r.SessionID)
 		return
 	}
 	c.session, c.passwd, c.timeoutMS, c.open = r.SessionID, r.Passwd, r.TimeoutMS, true

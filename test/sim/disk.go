@@ -21,6 +21,8 @@ type disk struct {
 	write  error // what writes fail with
 	struck bool  // an error was returned to this process
 	slow   int64 // how long a sync takes, beside the rest
+	once   bool  // only the next sync fails
+	rotten bool  // bits of it have changed
 }
 
 func (d *disk) init(m *machine) {
@@ -66,6 +68,9 @@ func (d *disk) check(op vfs.Op) error {
 			err = d.write
 		}
 		d.struck = true
+		if d.once {
+			d.sync, d.once = nil, false
+		}
 		d.m.w.logf(d.m, "%s %s: %v", op.Kind, op.Name, err)
 		return err
 	}

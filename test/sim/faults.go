@@ -105,8 +105,8 @@ func init() {
 			w.after(w.faultRand.Int64N(8*s1), nil, func() { m.disk.slow = 0 })
 			return true
 		}},
-		{"failed sync", 2, func(_ *world, m *machine) bool {
-			m.disk.sync = syscall.EIO
+		{"failed sync", 2, func(w *world, m *machine) bool {
+			m.disk.sync, m.disk.once = syscall.EIO, w.faultRand.IntN(2) == 0
 			return m.up
 		}},
 		{"failed write", 1, func(_ *world, m *machine) bool {

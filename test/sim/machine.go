@@ -26,6 +26,7 @@ type machine struct {
 	observer bool
 	rng      *rand.Rand
 	disk     disk
+	said     promises
 
 	// The process.
 	up      bool
@@ -57,6 +58,7 @@ type task struct {
 func newMachine(w *world, id consensus.ServerID, observer bool) *machine {
 	m := &machine{w: w, id: id, observer: observer, rng: rand.New(rand.NewPCG(w.seed, 100+uint64(id)))}
 	m.disk.init(m)
+	m.said.rng = rand.New(rand.NewPCG(w.seed, 200+uint64(id)))
 	m.rate = 1e6
 	if w.plan.drift > 0 {
 		m.rate += m.rng.Int64N(2*w.plan.drift+1) - w.plan.drift
@@ -135,6 +137,7 @@ func (m *machine) end() {
 
 // powerOff ends the machine: nobody hears of it, and of what was not synced any part is lost.
 func (m *machine) powerOff() {
+	m.recovers()
 	if m.up {
 		m.down()
 	}
@@ -207,7 +210,7 @@ func (m *machine) config() node.Config {
 			}
 			m.peer, m.node = peer, n.(*node.Node)
 			w.at(w.now, m, func() { peer.Begin() })
-			return member, nil
+			return &watchedMember{member, m}, nil
 		},
 		OpenStorage: func(c storage.Config) (storage.Store, error) { return mem.Open(c) },
 		FS:          &m.disk, World: (*nodeWorld)(m),

@@ -97,7 +97,7 @@ func (t *truth) durable(m *machine, z consensus.Zxid) {
 func (m *machine) holds(z consensus.Zxid) bool {
 	fs := m.disk.synced()
 	base := consensus.Zxid(0)
-	if files, err := txnlog.ListSnapshots(fs, "/data/version-2"); err == nil {
+	if files, err := txnlog.ListSnapshots(fs, dataDir); err == nil {
 		for _, f := range files {
 			base = max(base, f.Zxid)
 		}
@@ -106,7 +106,7 @@ func (m *machine) holds(z consensus.Zxid) bool {
 		return true
 	}
 	found := false
-	l, _, err := txnlog.OpenLog(fs, "/data/version-2", txnlog.Options{From: base, Visit: func(x consensus.Txn) error {
+	l, _, err := txnlog.OpenLog(fs, dataDir, txnlog.Options{From: base, Visit: func(x consensus.Txn) error {
 		found = found || x.Zxid == z
 		return nil
 	}})
@@ -167,6 +167,7 @@ func (c *watched) Restore(zxid consensus.Zxid, r io.Reader) error {
 	err := c.n.Restore(zxid, r)
 	if err == nil {
 		c.m.w.logf(c.m, "restored at %v", zxid)
+		c.m.hasSnapshot(zxid, "restored")
 		c.m.w.truth.placed(c.m, zxid, "restored")
 	}
 	return err

@@ -36,6 +36,11 @@ type link struct {
 	snaps bool // the other side is the leader
 	holds bool // a snapshot begins here, and waits for the node
 	gone  bool
+
+	// On a learner's side, what it was told before it joined: see hears.
+	epoch          int64
+	top            consensus.Zxid
+	sealed, joined bool
 }
 
 // A mail is what is on its way to another server's election port: the newest counts.
@@ -153,6 +158,7 @@ func (p *zabPeer) Notify(to consensus.ServerID, n protocol.Notification) {
 	if b == nil {
 		return
 	}
+	p.votes(&n)
 	b.n = &n
 	p.post(to, b)
 }
@@ -303,6 +309,7 @@ func (l *link) read(p *zabPeer) {
 	ks, rest, err := p.d.ReadPackets(l.buf, l.snaps)
 	l.buf = append([]byte(nil), rest...)
 	if len(ks) > 0 {
+		l.hears(ks)
 		l.holds = l.snaps && ks[len(ks)-1].Type == quorum.TypeSnap
 		p.d.Packets(protocol.Conn(l.e.no), ks)
 	}
@@ -314,6 +321,7 @@ func (l *link) read(p *zabPeer) {
 // Send implements zab.World.
 func (p *zabPeer) Send(c protocol.Conn, b []byte) {
 	if l := p.links[c]; l != nil {
+		p.says(l, b)
 		l.e.send(b)
 	}
 }
