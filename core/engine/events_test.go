@@ -102,6 +102,13 @@ func TestEventsAreTheModel(t *testing.T) {
 				check(want.Events, -1)
 			default:
 				o := w.genOp(false).Draw(rt, "op")
+				if len(o.ACL) > 0 && rapid.Bool().Draw(rt, "closed") {
+					// Many change what few may read.
+					o.ACL = rapid.SampledFrom([][]jute.ACL{
+						{{Perms: 30, Scheme: "world", ID: "anyone"}},
+						{{Perms: 30, Scheme: "world", ID: "anyone"}, {Perms: 1, Scheme: "digest", ID: "ann:h"}},
+					}).Draw(rt, "acl")
+				}
 				op, body := o.Op, encode(o)
 				if what <= 11 {
 					req := proto.MultiRequest{Ops: rapid.SliceOfN(w.genOp(true), 0, 4).Draw(rt, "ops")}
