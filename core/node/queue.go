@@ -165,8 +165,31 @@ func (n *Node) orderWrites(term uint64, items []item) error {
 	}
 	n.prepared.Store(int64(txns[len(txns)-1].Zxid))
 	n.prepMu.Unlock()
+	n.heardOf(items)
 	n.mu.RUnlock()
 	return n.member.Propose(term, txns)
+}
+
+// heardOf gives the sessions of other servers' clients their timeout anew, as this
+// node has their writes. Those servers will say so themselves, unless they are gone
+// before they do: the clients have all of their timeouts to come elsewhere then.
+func (n *Node) heardOf(items []item) {
+	theirs := func(it *item) bool { return it.cl == nil && it.from != 0 }
+	first := 0
+	for first < len(items) && !theirs(&items[first]) {
+		first++
+	}
+	if first == len(items) {
+		return
+	}
+	now := n.clockMS()
+	n.trackMu.Lock()
+	defer n.trackMu.Unlock()
+	for i := range items[first:] {
+		if it := &items[first+i]; theirs(it) {
+			n.tracker.Heard(it.req.Session, now)
+		}
+	}
 }
 
 func (n *Node) orderSync(term uint64, it *item) error {

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/zkcore/zkcore/core/jute"
 	"github.com/zkcore/zkcore/core/proto"
 	"github.com/zkcore/zkcore/core/zkerr"
 	"github.com/zkcore/zkcore/plugins/consensus"
@@ -233,6 +234,39 @@ func TestExpiry(t *testing.T) {
 		q := dial()
 		if a := q.greet(&proto.ConnectRequest{TimeoutMS: 10000, SessionID: silent.session, Passwd: silent.passwd}); a.SessionID != 0 {
 			t.Fatalf("%+v", a)
+		}
+	})
+}
+
+// TestForwardedWriteIsHeard: the client of a learner whose write the leader has
+// got is alive, whatever becomes of the learner before it says so: it may be dead
+// a moment later, and its client has all of its timeout to come to another server.
+func TestForwardedWriteIsHeard(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, r *rig, _ func() *peer) {
+		const session = 2<<56 | 7
+		r.n.Receive(2, consensus.Request{Session: session, Op: int32(proto.OpCreateSession), Body: jute.AppendInt(nil, 10000)})
+		open := func() bool {
+			r.n.mu.RLock()
+			defer r.n.mu.RUnlock()
+			_, ok := r.n.engine.Session(session)
+			return ok
+		}
+		r.until("the session", open)
+		// It has come back since, with another timeout.
+		if !r.n.Revalidate(2, consensus.Touch{Session: session, TimeoutMS: 20000}) {
+			t.Fatal("the session is not known")
+		}
+		time.Sleep(15 * time.Second)
+		r.n.Receive(2, consensus.Request{Session: session, Cxid: 1, Op: int32(proto.OpCreate), Body: create("/e", proto.FlagEphemeral).Append(nil)})
+		begin := time.Now()
+		for open() {
+			time.Sleep(100 * time.Millisecond)
+			if passed := time.Since(begin); passed > 30*time.Second {
+				t.Fatalf("alive after %v", passed)
+			}
+		}
+		if passed := time.Since(begin); passed < 20*time.Second {
+			t.Fatalf("dead after %v", passed)
 		}
 	})
 }

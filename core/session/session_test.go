@@ -48,6 +48,16 @@ func TestTouch(t *testing.T) {
 	if dead := s.Expire(5000); !slices.Equal(dead, []int64{1}) {
 		t.Errorf("expired %v", dead)
 	}
+	// Who does not know the timeout means the one that counts.
+	s.Add(2, 4000, 10000)
+	s.Touch(2, 1000, 10000)
+	s.Touch(2, 2000, 13000)
+	if !s.Heard(2, 14000) || s.Heard(1, 14000) {
+		t.Error("heard from the wrong sessions")
+	}
+	if end, ok := s.End(2); !ok || end != 17000 {
+		t.Errorf("ends at %d", end)
+	}
 }
 
 func TestRemovedSessionsDoNotExpire(t *testing.T) {
@@ -76,28 +86,36 @@ func TestTableIsTheModel(t *testing.T) {
 		tick := rapid.Int64Range(0, 30).Draw(t, "tick")
 		s := New(tick)
 		tick = max(tick, 1)
-		model := map[int64]int64{}
+		model, timeouts := map[int64]int64{}, map[int64]int32{}
 		now := int64(0)
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			now += rapid.Int64Range(0, 40).Draw(t, "pass")
 			id := rapid.Int64Range(-3, 3).Draw(t, "id")
 			timeout := rapid.Int32Range(0, 100).Draw(t, "timeout")
 			end := ((now+int64(timeout))/tick + 1) * tick
-			switch rapid.IntRange(0, 4).Draw(t, "what") {
+			switch rapid.IntRange(0, 5).Draw(t, "what") {
 			case 0, 1:
 				s.Add(id, timeout, now)
-				model[id] = end
+				model[id], timeouts[id] = end, timeout
 			case 2:
 				_, ok := model[id]
 				if s.Touch(id, timeout, now) != ok {
 					t.Fatalf("touch of %d is not %v", id, ok)
 				}
-				if ok {
-					model[id] = max(end, model[id])
+				if ok && end > model[id] {
+					model[id], timeouts[id] = end, timeout
 				}
 			case 3:
 				s.Remove(id)
 				delete(model, id)
+			case 5:
+				_, ok := model[id]
+				if s.Heard(id, now) != ok {
+					t.Fatalf("heard from %d is not %v", id, ok)
+				}
+				if ok {
+					model[id] = max(model[id], ((now+int64(timeouts[id]))/tick+1)*tick)
+				}
 			}
 			var want []int64
 			for id, end := range model {

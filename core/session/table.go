@@ -6,10 +6,17 @@ import "slices"
 // concurrent use.
 type Table struct {
 	tickMS  int64
-	byID    map[int64]int64   // id → end of its bucket
+	byID    map[int64]tracked
 	buckets map[int64]*bucket // end → who is in it
 	next    int64             // the earliest bucket there may be; 0 if there is none
 	free    []*bucket
+}
+
+// A tracked session has the end of its bucket, and the timeout by which it was
+// reckoned.
+type tracked struct {
+	end       int64
+	timeoutMS int32
 }
 
 // A bucket is the sessions that end at the same time. Leaving one costs nothing:
@@ -18,7 +25,7 @@ type bucket struct{ ids []int64 }
 
 // New makes an empty table. tickMS is the width of a bucket.
 func New(tickMS int64) *Table {
-	return &Table{tickMS: max(tickMS, 1), byID: map[int64]int64{}, buckets: map[int64]*bucket{}}
+	return &Table{tickMS: max(tickMS, 1), byID: map[int64]tracked{}, buckets: map[int64]*bucket{}}
 }
 
 // Add tracks a session from now on; one that is tracked already is touched. The
@@ -30,11 +37,15 @@ func (t *Table) Add(id int64, timeoutMS int32, now int64) { t.put(id, timeoutMS,
 // not tracked.
 func (t *Table) Touch(id int64, timeoutMS int32, at int64) bool {
 	was, ok := t.byID[id]
-	if ok && t.end(timeoutMS, at) > was {
+	if ok && t.end(timeoutMS, at) > was.end {
 		t.put(id, timeoutMS, at)
 	}
 	return ok
 }
+
+// Heard is Touch by one who does not know the timeout: it is the one that the
+// session's end goes by now.
+func (t *Table) Heard(id int64, at int64) bool { return t.Touch(id, t.byID[id].timeoutMS, at) }
 
 // end is the end of the bucket of who was heard from at a time.
 func (t *Table) end(timeoutMS int32, at int64) int64 {
@@ -44,10 +55,10 @@ func (t *Table) end(timeoutMS int32, at int64) int64 {
 func (t *Table) put(id int64, timeoutMS int32, now int64) {
 	end := t.end(timeoutMS, now)
 	was, ok := t.byID[id]
-	if ok && was == end {
+	t.byID[id] = tracked{end, timeoutMS}
+	if ok && was.end == end {
 		return
 	}
-	t.byID[id] = end
 	b := t.buckets[end]
 	if b == nil {
 		if n := len(t.free); n > 0 {
@@ -68,8 +79,8 @@ func (t *Table) Remove(id int64) { delete(t.byID, id) }
 
 // End is when a session expires unless it is touched.
 func (t *Table) End(id int64) (at int64, ok bool) {
-	at, ok = t.byID[id]
-	return at, ok
+	s, ok := t.byID[id]
+	return s.end, ok
 }
 
 // Len is the number of sessions.
@@ -87,7 +98,7 @@ func (t *Table) Expire(now int64) []int64 {
 		end := t.next
 		b := t.buckets[end]
 		for _, id := range b.ids {
-			if at, ok := t.byID[id]; ok && at == end {
+			if s, ok := t.byID[id]; ok && s.end == end {
 				delete(t.byID, id)
 				dead = append(dead, id)
 			}
