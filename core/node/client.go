@@ -150,7 +150,9 @@ func (cl *client) Closed() {
 	n.watchMu.Unlock()
 	cl.c.Lock()
 	cl.deaf = true
-	cl.opened.Store(false)
+	if cl.opened.Swap(false) {
+		n.lastHeard(cl)
+	}
 	for cl.fifo.n > 0 {
 		cl.pop()
 	}

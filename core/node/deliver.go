@@ -149,6 +149,6 @@ func (n *Node) welcomeLate() {
 	n.later = kept
 	n.clientsMu.Unlock()
 	for _, r := range now {
-		n.reclaimed(r.cl, true)
+		n.reclaimed(r.cl, r.alive)
 	}
 }

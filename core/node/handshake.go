@@ -109,8 +109,9 @@ func (n *Node) isPassword(session int64, given []byte) bool {
 
 // A reclaim is a client that waits for its session.
 type reclaim struct {
-	cl   *client
-	zxid int64 // on a leader: what must have been applied before
+	cl    *client
+	zxid  int64 // on a leader: what must have been applied before
+	alive bool
 }
 
 // orderReclaim asks whether a session is alive, behind all writes that were
@@ -140,9 +141,11 @@ func (n *Node) orderReclaim(term uint64, it *item) error {
 		n.tracker.Add(it.req.Session, it.timeout, n.clockMS())
 		n.trackMu.Unlock()
 	}
-	if alive && n.engine.LastZxid() < prepared {
+	// A session that is about to end has ended when that is committed: with this leader
+	// what is only proposed may be lost, and the session live on.
+	if n.engine.LastZxid() < prepared {
 		n.clientsMu.Lock()
-		n.later = append(n.later, reclaim{it.cl, prepared})
+		n.later = append(n.later, reclaim{it.cl, prepared, alive})
 		n.clientsMu.Unlock()
 		n.mu.RUnlock()
 		return nil

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -269,6 +270,71 @@ func TestForwardedWriteIsHeard(t *testing.T) {
 			t.Fatalf("dead after %v", passed)
 		}
 	})
+}
+
+// TestLastWordsAreHeard: what is heard from a client just before its connection ends counts,
+// though nobody looks at the connection between the two.
+func TestLastWordsAreHeard(t *testing.T) {
+	change := func(c *Config) { c.TickMS = 4000 }
+	bubble(t, change, func(t *testing.T, r *rig, dial func() *peer) {
+		p := dial()
+		p.greet(&proto.ConnectRequest{TimeoutMS: 10000})
+		time.Sleep(3900 * time.Millisecond)
+		p.write(p.requestXid(proto.XidPing, proto.OpPing, nil))
+		p.reply()
+		p.c.Close()
+		time.Sleep(9500 * time.Millisecond)
+		synctest.Wait()
+		if _, ok := r.session(p.session); !ok {
+			t.Fatal("the session is gone before its timeout")
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if _, ok := r.session(p.session); ok {
+			t.Fatal("silence does not count any more")
+		}
+	})
+	bubble(t, change, func(t *testing.T, r *rig, dial func() *peer) {
+		p := dial()
+		p.greet(&proto.ConnectRequest{TimeoutMS: 10000})
+		r.m.setRole(consensus.Looking)
+		r.m.setRole(consensus.Following)
+		r.until("following", r.n.Serving)
+		time.Sleep(time.Second)
+		r.n.Touched()
+		p.write(p.requestXid(proto.XidPing, proto.OpPing, nil))
+		p.reply()
+		p.c.Close()
+		synctest.Wait()
+		want := consensus.Touch{Session: p.session, TimeoutMS: 10000}
+		if ts := r.n.Touched(); !slices.Contains(ts, want) {
+			t.Fatalf("the leader is told of %v, not of %v", ts, want)
+		}
+	})
+}
+
+// TestEndIsNotYetCommitted: a client that comes back while the end of its session is only
+// proposed is not told that the session is over: it may never be.
+func TestEndIsNotYetCommitted(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		r := start(t, consensus.Leading, true, nil)
+		p := r.connectBy(1)
+		p.send(proto.OpCloseSession, nil)
+		r.proposed(1)
+		q := r.again(p)
+		r.until("the client is back", func() bool { n, _ := r.fifoLen(p.session); return n == 1 })
+		want := int64(0)
+		if lost {
+			want = p.session
+			r.m.setRole(consensus.Looking)
+			r.m.epoch()
+		} else {
+			r.m.deliver(-1)
+		}
+		if a := q.greeted(); a.SessionID != want {
+			t.Errorf("proposal lost %v: session 0x%x, want 0x%x", lost, a.SessionID, want)
+		}
+	}
 }
 
 // TestPause: who could not be heard because this process stood still does not

@@ -118,6 +118,21 @@ func (n *Node) sweep(now int64, leading, again bool) {
 	})
 }
 
+// lastHeard passes on what was heard from a client since it was last told: its connection
+// is ending, and nobody will look at it again. The node's read lock is held.
+func (n *Node) lastHeard(cl *client) {
+	n.trackMu.Lock()
+	defer n.trackMu.Unlock()
+	heard := cl.heard.Load()
+	switch {
+	case cl.told.Swap(heard) == heard || !n.serving:
+	case n.role.State == consensus.Leading:
+		n.tracker.Touch(cl.session, cl.timeoutMS, heard/1e6)
+	default:
+		n.fresh = append(n.fresh, consensus.Touch{Session: cl.session, TimeoutMS: cl.timeoutMS})
+	}
+}
+
 // freshSessions gives every open session a whole timeout. A lock of the node is
 // held.
 func (n *Node) freshSessions() {
