@@ -12,7 +12,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 export CGO_ENABLED ?= 0
 
-.PHONY: help build run ensemble ensemble-stop test unit e2e sim planted nemesis soak clients setup lint vuln fuzz bench dist tidy clean
+.PHONY: help build run ensemble ensemble-stop test unit e2e sim planted nemesis soak clients setup lint vuln fuzz fuzz-round bench dist tidy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -35,7 +35,7 @@ ensemble: build ## start three servers on loopback (2181, 2182, 2183)
 ensemble-stop: ## stop them
 	@scripts/ensemble.sh stop
 
-test: setup lint unit sim e2e nemesis clients ## everything that must pass, with what it needs installed
+test: setup lint unit fuzz-round sim e2e nemesis clients ## everything that must pass, with what it needs installed
 
 setup: ## install the real clients that the tests use
 	@test/clients/setup/install.sh
@@ -77,8 +77,12 @@ vuln: ## known vulnerabilities in what we depend on
 	@for m in $(MODULES); do (cd $$m && go run $(GOVULNCHECK) ./...) || exit 1; done
 
 FUZZTIME ?= 15s
+FUZZROUND ?= 4s
 fuzz: ## every fuzz target for FUZZTIME
 	@scripts/fuzz.sh $(FUZZTIME)
+
+fuzz-round: ## the same for a few seconds, as part of make test
+	@scripts/fuzz.sh $(FUZZROUND)
 
 bench: build setup ## the load generator against the floor, zkcore and Apache, as ratios
 	build/zkbench compare --zkcore=build/zkcore $(BENCHFLAGS)

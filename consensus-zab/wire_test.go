@@ -13,6 +13,7 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/zkcore/zkcore/core/fuzztest"
 	"github.com/zkcore/zkcore/core/jute"
 	"github.com/zkcore/zkcore/core/quorum"
 )
@@ -32,7 +33,22 @@ func FuzzReadPacket(f *testing.F) {
 	f.Add(quorum.AppendPacket(nil, quorum.TypeProposal, 1<<40, bytes.Repeat([]byte("x"), 300)))
 	p := quorum.Packet{Type: quorum.TypeRequest, Zxid: -1, Data: []byte("abc"), AuthInfo: []jute.ID{{Scheme: "ip", ID: "::1"}, {Scheme: "", ID: "b"}}}
 	f.Add(p.Append(nil))
+	f.Add([]byte("\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x03\xe8abc"))
+	f.Add([]byte("\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x01\xff\xff\xff\xff\x00\x00\x04\x00"))
+	f.Add([]byte("\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x01\xff\xff\xff\xfe\xff\xff\xff\xfe"))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		in := bytes.NewReader(b)
+		r := bufio.NewReaderSize(in, 64)
+		// A connection's packets one after the other. Identities grow as they come.
+		(fuzztest.Limit{Factor: 16, Constant: fuzztest.Rule.Constant}).Check(t, len(b), func() {
+			in.Reset(b)
+			r.Reset(in)
+			for {
+				if _, err := readPacket(r, 1<<20); err != nil {
+					return
+				}
+			}
+		})
 		var want quorum.Packet
 		wantErr := want.Read(jute.NewReader(bytes.NewReader(b), 1000))
 		for how, r := range readers(b) {
@@ -98,8 +114,21 @@ func TestSnapStreamEnds(t *testing.T) {
 }
 
 func FuzzSnapStream(f *testing.F) {
-	f.Add(apacheStream(f))
+	stream := apacheStream(f)
+	f.Add(stream)
+	f.Add(stream[:len(stream)-3])
+	for _, s := range []string{"\x7f\xff\xff\xff", "\xff\xff\xff\xfe", "\x00\x00\x00\x00\x00\x00\x00\x00\x7f\xff\xff\xff",
+		"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01/\x7f\xff\xff\xff"} {
+		f.Add([]byte(s))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		in := bytes.NewReader(b)
+		r := bufio.NewReaderSize(in, 16)
+		fuzztest.Check(t, len(b), func() {
+			in.Reset(b)
+			r.Reset(in)
+			_, _ = io.Copy(io.Discard, &snapStream{r: r, begin: func() {}})
+		})
 		// Whatever it is, it is passed on as it comes, and no more than there is.
 		s := &snapStream{r: bufio.NewReaderSize(bytes.NewReader(b), 16), begin: func() {}}
 		got, err := io.ReadAll(s)

@@ -75,6 +75,8 @@ type rig struct {
 	log   []Output // disk jobs, in order
 	ids   []consensus.SyncID
 	revs  []Revalidated
+	// restored: the node's state was replaced or went back.
+	restored bool
 }
 
 func membersOf(t *testing.T, text []byte) *quorum.Config {
@@ -162,11 +164,13 @@ func (r *rig) do(o Output) {
 	case SetRole:
 		r.roles = append(r.roles, o.Role)
 	case Restore:
+		r.restored = true
 		if !o.Skip {
 			r.state = o.Zxid
 		}
 		r.m.Restored(r.now, nil)
 	case Recover:
+		r.restored = true
 		r.state = min(r.state, o.Max)
 		r.m.Recovered(r.now, r.state)
 	case TakeSnapshot:

@@ -39,7 +39,7 @@ func (f *fake) Ephemerals() []Ephemerals  { return f.eph }
 func (f *fake) ResetServer()              { f.reset++ }
 func (f *fake) ResetConnections()         { f.reset++ }
 
-func setup(t *testing.T, server string) *Words {
+func setup(t testing.TB, server string) *Words {
 	t.Helper()
 	dir := t.TempDir()
 	text := "dataDir=" + dir + "\nclientPort=2181\ntickTime=2000\n"

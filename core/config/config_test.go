@@ -292,17 +292,3 @@ func TestUnsupportedKeys(t *testing.T) {
 		t.Errorf("origin %v", o)
 	}
 }
-
-func FuzzFile(f *testing.F) {
-	f.Add([]byte("dataDir=/d\nclientPort=2181\n" + three))
-	f.Add([]byte("a\\u00zz=1"))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		s, err := ParseFile("f", raw)
-		if err != nil {
-			return
-		}
-		if _, err := Load(s); err != nil && err.Error() == "" {
-			t.Error("an error without a text")
-		}
-	})
-}

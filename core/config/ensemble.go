@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -96,6 +97,20 @@ func (c *Config) readEnsemble(r *reader) {
 	}
 }
 
+// parseMyID reads the first line of a myid.
+func parseMyID(raw []byte) (int64, error) {
+	line, _, _ := bytes.Cut(raw, []byte("\n"))
+	line = bytes.TrimSuffix(line, []byte("\r"))
+	if len(line) > 64 {
+		return 0, fmt.Errorf("serverid %s… is not a number", line[:64])
+	}
+	id, err := strconv.ParseInt(string(line), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("serverid %s is not a number", line)
+	}
+	return id, nil
+}
+
 // readMyID reads the server's number and finds its line among the members.
 func (c *Config) readMyID(r *reader) {
 	path := filepath.Join(c.DataDir, "myid")
@@ -109,11 +124,9 @@ func (c *Config) readMyID(r *reader) {
 		r.err = &Error{Origin: Origin{File: path}, Reason: err.Error()}
 		return
 	default:
-		line, _, _ := strings.Cut(string(raw), "\n")
-		line = strings.TrimSuffix(line, "\r")
-		id, err := strconv.ParseInt(line, 10, 64)
+		id, err := parseMyID(raw)
 		if err != nil {
-			r.err = &Error{Origin: Origin{File: path, Line: 1}, Reason: fmt.Sprintf("serverid %s is not a number", line)}
+			r.err = &Error{Origin: Origin{File: path, Line: 1}, Reason: err.Error()}
 			return
 		}
 		c.ServerID = id

@@ -155,7 +155,7 @@ func (e *Engine) Check(op int32, body []byte) zkerr.Code {
 	case proto.OpCreate, proto.OpCreate2, proto.OpCreateContainer, proto.OpCreateTTL:
 		skipPath(&d)
 		d.Buffer()
-		skipACLs(&d)
+		jute.SkipACLs(&d)
 		flags := proto.CreateFlags(d.Int())
 		if proto.Op(op) == proto.OpCreateTTL {
 			d.Long()
@@ -174,7 +174,7 @@ func (e *Engine) Check(op int32, body []byte) zkerr.Code {
 		d.Int()
 	case proto.OpSetACL:
 		skipPath(&d)
-		skipACLs(&d)
+		jute.SkipACLs(&d)
 		d.Int()
 	case proto.OpMulti, proto.OpReconfig:
 		if proto.CheckRequest(proto.Op(op), body) != nil {
@@ -193,14 +193,6 @@ func (e *Engine) Check(op int32, body []byte) zkerr.Code {
 func skipPath(d *jute.Decoder) {
 	if _, null := d.StringBytes(); null {
 		d.Fail(proto.ErrNullPath)
-	}
-}
-
-func skipACLs(d *jute.Decoder) {
-	for n := d.Count(12); n > 0 && d.Err() == nil; n-- {
-		d.Int()
-		d.Buffer()
-		d.Buffer()
 	}
 }
 

@@ -61,10 +61,10 @@ func (d *Decoder) ACLs() []ACL {
 		}
 	}
 	n := d.Count(minACL)
-	if n < 0 || d.err != nil {
+	if n < 0 || d.err != nil || !d.holds(n, 1, 2) {
 		return nil
 	}
-	v := make([]ACL, 0, min(n, 64))
+	v := make([]ACL, 0, n)
 	for range n {
 		a := ACL{Perms: d.Int(), Scheme: d.scheme(), ID: d.String()}
 		if d.err != nil {
@@ -73,6 +73,15 @@ func (d *Decoder) ACLs() []ACL {
 		v = append(v, a)
 	}
 	return v[:len(v):len(v)]
+}
+
+// SkipACLs passes over a vector of ACLs.
+func SkipACLs(d *Decoder) {
+	for n := d.Count(minACL); n > 0 && d.err == nil; n-- {
+		d.Int()
+		d.Buffer()
+		d.Buffer()
+	}
 }
 
 // scheme reads a string that is nearly always one of a few.
@@ -114,10 +123,10 @@ func AppendACLs(dst []byte, v []ACL) []byte {
 // IDs reads a vector of identities: nil for null.
 func (d *Decoder) IDs() []ID {
 	n := d.Count(minID)
-	if n < 0 || d.err != nil {
+	if n < 0 || d.err != nil || !d.holds(n, 0, 2) {
 		return nil
 	}
-	v := make([]ID, 0, min(n, 64))
+	v := make([]ID, 0, n)
 	for range n {
 		id := ID{Scheme: d.scheme(), ID: d.String()}
 		if d.err != nil {

@@ -141,15 +141,38 @@ func (d *Decoder) Count(minElem int) int {
 	return int(n)
 }
 
+// few elements get their memory at once.
+const few = 64
+
+// holds says whether n elements follow, of so many ints and buffers each, and fails
+// if they don't. An element of a list takes up to four times in memory what it takes
+// on the wire, and growing a list leaves as much behind again: so a long one is walked
+// through before it gets its memory, which then is exactly what it needs.
+func (d *Decoder) holds(n, ints, buffers int) bool {
+	if n <= few {
+		return true
+	}
+	walk := *d
+	for range n {
+		walk.Bytes(4 * ints)
+		for range buffers {
+			walk.Buffer()
+		}
+		if walk.err != nil {
+			*d = walk
+			return false
+		}
+	}
+	return true
+}
+
 // Strings reads a vector of strings: nil for null. A null element reads as "".
 func (d *Decoder) Strings() []string {
 	n := d.Count(4)
-	if n < 0 || d.err != nil {
+	if n < 0 || d.err != nil || !d.holds(n, 0, 1) {
 		return nil
 	}
-	// A string header is four times the least an element takes, so a frame full
-	// of empty strings is not worth its claim: past a page, grow as they come.
-	v := make([]string, 0, min(n, 256))
+	v := make([]string, 0, n)
 	for range n {
 		v = append(v, d.String())
 		if d.err != nil {

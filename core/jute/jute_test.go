@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/zkcore/zkcore/core/fuzztest"
 	"github.com/zkcore/zkcore/core/zkerr"
 	"pgregory.net/rapid"
 )
@@ -391,8 +392,11 @@ func FuzzDecoder(f *testing.F) {
 	f.Add(v.append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var x, y values
-		d := NewDecoder(b)
-		x.decode(&d)
+		var d Decoder
+		fuzztest.Check(t, len(b), func() {
+			d, x = NewDecoder(b), values{}
+			x.decode(&d)
+		})
 		r := NewReader(bytes.NewReader(b), math.MaxInt32)
 		y.read(r, len(x.Tail))
 		if (d.Err() == nil) != (r.Err() == nil) {
@@ -401,7 +405,72 @@ func FuzzDecoder(f *testing.F) {
 		if d.Err() == nil && !reflect.DeepEqual(x, y) {
 			t.Fatalf("decoder %+v\nreader %+v", x, y)
 		}
+		if d.Err() != nil {
+			return
+		}
+		var again values
+		e := NewDecoder(x.append(nil))
+		if again.decode(&e); e.Err() != nil || !reflect.DeepEqual(x, again) {
+			t.Fatalf("%+v\nagain %+v, %v", x, again, e.Err())
+		}
 	})
+}
+
+// FuzzACLs decodes lists of ACLs and of identities, from a slice and from a stream.
+func FuzzACLs(f *testing.F) {
+	f.Add(AppendACLs(nil, OpenACL()))
+	f.Add(AppendACLs(nil, ReadACL()))
+	f.Add(AppendACLs(nil, nil))
+	f.Add(AppendACLs(nil, []ACL{{PermAll, "digest", "bob:x"}, {-1, "ip", "10.0.0.0/8"}, {0, "", ""}, {1, "\xff", "\x00"}}))
+	f.Add(AppendInt(nil, math.MaxInt32))
+	f.Add(AppendInt(nil, math.MinInt32))
+	f.Add(append(AppendInt(nil, 2), make([]byte, 24)...))
+	f.Add(append(AppendInt(nil, 1), "\x00\x00\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff"...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var acls []ACL
+		var ids []ID
+		var d, e Decoder
+		fuzztest.Check(t, len(b), func() { d = NewDecoder(b); acls = d.ACLs() })
+		fuzztest.Check(t, len(b), func() { e = NewDecoder(b); ids = e.IDs() })
+		if d.Err() == nil {
+			again := NewDecoder(AppendACLs(nil, acls))
+			if got := again.ACLs(); again.Err() != nil || !reflect.DeepEqual(got, acls) {
+				t.Fatalf("%+v\n%+v, %v", acls, got, again.Err())
+			}
+			r := NewReader(bytes.NewReader(b), len(b))
+			if got := r.ACLs(); r.Err() != nil || !reflect.DeepEqual(got, acls) {
+				t.Fatalf("%+v\nfrom a stream %+v, %v", acls, got, r.Err())
+			}
+		}
+		if e.Err() == nil {
+			again := NewDecoder(AppendIDs(nil, ids))
+			if got := again.IDs(); again.Err() != nil || !reflect.DeepEqual(got, ids) {
+				t.Fatalf("%+v\n%+v, %v", ids, got, again.Err())
+			}
+			r := NewReader(bytes.NewReader(b), len(b))
+			if got := r.IDs(); r.Err() != nil || !reflect.DeepEqual(got, ids) {
+				t.Fatalf("%+v\nfrom a stream %+v, %v", ids, got, r.Err())
+			}
+		}
+	})
+}
+
+// The lists whose elements take the least on the wire are those that cost most.
+func TestMemoryOfLists(t *testing.T) {
+	const n = 1 << 16
+	for name, b := range map[string][]byte{
+		"strings":                append(AppendInt(nil, n), make([]byte, 4*n)...),
+		"acls":                   append(AppendInt(nil, n), make([]byte, 12*n)...),
+		"ids":                    append(AppendInt(nil, n), make([]byte, 8*n)...),
+		"strings of two bytes":   append(AppendInt(nil, n), bytes.Repeat([]byte("\x00\x00\x00\x02ab"), n)...),
+		"a list that breaks off": append(append(AppendInt(nil, n), make([]byte, 8*n)...), bytes.Repeat([]byte{0xfe}, 8*n)...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			fuzztest.Check(t, len(b), func() { d := NewDecoder(b); d.Strings() })
+			fuzztest.Check(t, len(b), func() { d := NewDecoder(b); d.ACLs() })
+			fuzztest.Check(t, len(b), func() { d := NewDecoder(b); d.IDs() })
+		})
+	}
 }
 
 func BenchmarkDecoder(b *testing.B) {

@@ -8,12 +8,14 @@ import (
 // A MultiOp is one operation of a multi: one struct for all kinds, of which each
 // uses the fields of its own request record.
 type MultiOp struct {
-	Op      Op
+	// In this order there is no padding: a multi of deletes makes many of these of
+	// few bytes.
 	Path    string
-	Data    []byte      // create…, setData
-	ACL     []ACL       // create…
+	Data    []byte // create…, setData
+	ACL     []ACL  // create…
+	TTL     int64  // createTTL
+	Op      Op
 	Flags   CreateFlags // create…
-	TTL     int64       // createTTL
 	Version int32       // delete, setData, check
 	Watch   bool        // getData, getChildren; a server takes it as false
 }
@@ -66,15 +68,54 @@ func (r *MultiRequest) Decode(d *jute.Decoder) {
 		if d.Err() != nil || done {
 			return
 		}
-		if r.Ops == nil {
-			// An op in memory is some ten times the least it takes on the wire.
-			r.Ops = make([]MultiOp, 0, min(d.Remaining()/multiOpMin+1, 8))
+		if len(r.Ops) == fewOps {
+			// An op in memory is up to seven times what it takes on the wire, and growing
+			// the list leaves as much behind again: what is to come is counted.
+			ops := make([]MultiOp, fewOps, fewOps+1+countOps(*d, op))
+			copy(ops, r.Ops)
+			r.Ops = ops
+		} else if r.Ops == nil {
+			r.Ops = make([]MultiOp, 0, min(d.Remaining()/multiOpMin+1, fewOps))
 		}
 		r.Ops = append(r.Ops, MultiOp{Op: op})
 		r.Ops[len(r.Ops)-1].decode(d, r.Read)
 		if d.Err() != nil {
 			return
 		}
+	}
+}
+
+// fewOps is how many ops get their memory before it is known whether they come.
+const fewOps = 8
+
+// countOps counts the ops that follow on one whose header was read: those that are
+// whole, as far as their lengths go.
+func countOps(d jute.Decoder, op Op) (n int) {
+	for {
+		d.Buffer()
+		switch op {
+		case OpCreate, OpCreate2, OpCreateContainer, OpCreateTTL:
+			d.Buffer()
+			jute.SkipACLs(&d)
+			d.Int()
+			if op == OpCreateTTL {
+				d.Long()
+			}
+		case OpDelete, OpCheck:
+			d.Int()
+		case OpSetData:
+			d.Buffer()
+			d.Int()
+		case OpGetData, OpGetChildren:
+			d.Bool()
+		default:
+			return n
+		}
+		var done bool
+		if op, done, _ = multiHeader(&d); d.Err() != nil || done {
+			return n
+		}
+		n++
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"reflect"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -114,20 +113,6 @@ func plainValid(path string) bool {
 		}
 	}
 	return true
-}
-
-func FuzzValidatePath(f *testing.F) {
-	for _, s := range []string{"", "/", "/a/b", "/a//b", "/./..", "a", "/é\u0080", "/\xff", "/😀/", "/\ufff0x"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, path string) {
-		if err := ValidatePath(path); (err == nil) != plainValid(path) {
-			t.Fatalf("%q: %v", path, err)
-		}
-		if err := ValidatePathPartial(path); err != nil && plainValid(path) {
-			t.Fatalf("%q: partial %v", path, err)
-		}
-	})
 }
 
 func TestValidatePathPartial(t *testing.T) {
@@ -444,35 +429,6 @@ func TestDecodeRead(t *testing.T) {
 	}
 }
 
-// Whatever a frame claims, what is allocated for it stays in proportion.
-func TestAllocationIsBounded(t *testing.T) {
-	const size = 1 << 20
-	claims := map[string]func() error{
-		"multi of empty creates": func() error {
-			return CheckRequest(OpMulti, make([]byte, size))
-		},
-		"list of empty strings": func() error {
-			b := jute.AppendInt(make([]byte, 8, size), size/4-3)
-			return CheckRequest(OpSetWatches, b[:size])
-		},
-		"acl": func() error {
-			b := jute.AppendInt(jute.AppendNull(jute.AppendString(nil, "/")), (size-100)/12)
-			return CheckRequest(OpCreate, append(b, make([]byte, size)...)[:size])
-		},
-	}
-	for name, decode := range claims {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		err := decode()
-		runtime.ReadMemStats(&after)
-		// An empty string takes 4 bytes and is kept in 16, and growing a slice
-		// leaves a few of them behind.
-		if n := after.TotalAlloc - before.TotalAlloc; n > 32*size {
-			t.Errorf("%s: %d bytes allocated for %d (%v)", name, n, size, err)
-		}
-	}
-}
-
 func ops() []Op {
 	var all []Op
 	for op := range opNames {
@@ -480,59 +436,6 @@ func ops() []Op {
 	}
 	slices.Sort(all)
 	return all
-}
-
-func FuzzDecodeRequest(f *testing.F) {
-	for _, x := range readLines[exchange](f, "exchanges-3.9.5.jsonl") {
-		for _, fr := range frames(unhex(f, x.ReqHex)) {
-			f.Add(fr)
-		}
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		fuzzRecord(t, new(ConnectRequest), new(ConnectRequest), b)
-		d := jute.NewDecoder(b)
-		var h RequestHeader
-		if h.Decode(&d); d.Err() != nil {
-			return
-		}
-		if r := NewRequest(h.Op); r != nil {
-			fuzzRecord(t, r, NewRequest(h.Op), d.Rest())
-		}
-	})
-}
-
-func FuzzDecodeResponse(f *testing.F) {
-	for _, x := range readLines[exchange](f, "exchanges-3.9.5.jsonl") {
-		for _, fr := range frames(unhex(f, x.RepHex)) {
-			f.Add(int32(OpMulti), fr)
-			f.Add(int32(OpGetData), fr[min(ReplyHeaderSize, len(fr)):])
-		}
-	}
-	for _, op := range ops() {
-		f.Add(int32(op), make([]byte, 200))
-	}
-	f.Fuzz(func(t *testing.T, op int32, b []byte) {
-		fuzzRecord(t, new(ConnectResponse), new(ConnectResponse), b)
-		fuzzRecord(t, new(WatcherEvent), new(WatcherEvent), b)
-		if r := NewResponse(Op(op)); r != nil {
-			fuzzRecord(t, r, NewResponse(Op(op)), b)
-		}
-	})
-}
-
-// fuzzRecord checks that what decodes can be encoded, and that this decodes to
-// the same.
-func fuzzRecord(t *testing.T, r, again Record, b []byte) {
-	if Unmarshal(b, r) != nil {
-		return
-	}
-	enc := r.Append(nil)
-	if err := Unmarshal(enc, again); err != nil {
-		t.Fatalf("%T %x: %v", r, enc, err)
-	}
-	if !reflect.DeepEqual(r, again) {
-		t.Fatalf("%T\n%+v\n%+v", r, r, again)
-	}
 }
 
 func TestStatSize(t *testing.T) {

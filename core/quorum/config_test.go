@@ -377,30 +377,3 @@ func TestCheck(t *testing.T) {
 		}
 	}
 }
-
-func FuzzConfigText(f *testing.F) {
-	for _, m := range messages(f) {
-		for _, v := range []any{m.Decoded["config"], m.Decoded["payload"]} {
-			if p, ok := v.(map[string]any); ok {
-				v = p["config"]
-			}
-			if s, ok := v.(string); ok {
-				f.Add(s)
-			}
-		}
-	}
-	f.Add("server.1=[::1]:1:2|a:3:4:observer;[::]:5\ngroup.1=1\nweight.1=7\nversion=ff")
-	f.Add("# x\nserver.1 : a\\\n:1:2\rserver.2\ta\\u002eb:1:2\nversion\\\n=ff")
-	f.Fuzz(func(t *testing.T, text string) {
-		c, err := ParseConfig(text, true)
-		if err != nil {
-			return
-		}
-		again, err := ParseConfig(c.Text(), true)
-		if err != nil || !reflect.DeepEqual(c, again) {
-			t.Fatalf("%q:\n%+v\n%+v, %v", c.Text(), c, again, err)
-		}
-		c.IsQuorumOf(1, 2, 3)
-		c.FileText()
-	})
-}

@@ -134,9 +134,21 @@ func decodeSubs(d *jute.Decoder, t *Txn) {
 	if n < 0 || d.Err() != nil {
 		return
 	}
-	// A Sub is far larger than the least it can be decoded from: past the first
-	// few, grow as they come.
-	t.Subs = make([]Sub, 0, min(n, 16))
+	// A Sub is some twenty times the least it can be decoded from, and growing a list
+	// leaves as much behind again: many get their memory when it is seen that they are
+	// there.
+	if n > 16 {
+		walk := *d
+		for range n {
+			walk.Int()
+			walk.Buffer()
+		}
+		if err := walk.Err(); err != nil {
+			*d = walk
+			return
+		}
+	}
+	t.Subs = make([]Sub, 0, n)
 	for range n {
 		typ, rec := d.Int(), d.Buffer()
 		if d.Err() != nil {

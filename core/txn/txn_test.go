@@ -413,27 +413,6 @@ func TestRoundTrip(t *testing.T) {
 	})
 }
 
-func FuzzTxn(f *testing.F) {
-	for _, v := range vectors(f) {
-		f.Add(unhex(f, v.Hex))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		var x Txn
-		if Decode(b, &x) != nil {
-			return
-		}
-		// What decodes can be encoded, and that decodes to the same.
-		again := Append(nil, &x)
-		var y Txn
-		if err := Decode(again, &y); err != nil {
-			t.Fatalf("%x: %v", again, err)
-		}
-		if !reflect.DeepEqual(x, y) {
-			t.Fatalf("%+v\n%+v", x, y)
-		}
-	})
-}
-
 // Whatever a multi claims, what is allocated for it stays in proportion.
 func TestAllocationIsBounded(t *testing.T) {
 	b := AppendHeader(nil, &Header{Type: TypeMulti})

@@ -62,7 +62,8 @@ func matches(scheme, id, entry string) bool {
 
 // Fixup checks a list that a client wants to set and returns it as it is stored:
 // without repetitions, and with the client's identities in place of auth. It is
-// zkerr.InvalidACL when the list is empty or an entry is not well formed.
+// zkerr.InvalidACL when the list is empty, an entry is not well formed, or so many
+// identities stand for so many entries of auth that no txn could hold the result.
 func Fixup(list []jute.ACL, ids []consensus.Identity, digest bool) ([]jute.ACL, zkerr.Code) {
 	if len(list) == 1 && list[0].Scheme == SchemeWorld && list[0].ID == anyone {
 		return list, zkerr.OK
@@ -70,17 +71,30 @@ func Fixup(list []jute.ACL, ids []consensus.Identity, digest bool) ([]jute.ACL, 
 	if len(list) == 0 {
 		return nil, zkerr.InvalidACL
 	}
+	var seen map[jute.ACL]bool
+	if len(list) > fewACLs {
+		// A list of one frame can be so long that to compare each entry with all before
+		// it would stop everybody else for seconds.
+		seen = make(map[jute.ACL]bool, len(list))
+	}
 	out := make([]jute.ACL, 0, len(list))
+	size := 0
 	for i := range list {
 		a := &list[i]
-		if repeated(list[:i], a) {
+		if seen == nil && repeated(list[:i], a) || seen[*a] {
 			continue
+		}
+		if seen != nil {
+			seen[*a] = true
 		}
 		switch a.Scheme {
 		case SchemeAuth:
 			found := false
 			for _, id := range ids {
 				if authenticates(id.Scheme, digest) {
+					if size += 12 + len(id.Scheme) + len(id.ID); size > maxListBytes {
+						return nil, zkerr.InvalidACL
+					}
 					out = append(out, jute.ACL{Perms: a.Perms, Scheme: id.Scheme, ID: id.ID})
 					found = true
 				}
@@ -97,6 +111,13 @@ func Fixup(list []jute.ACL, ids []consensus.Identity, digest bool) ([]jute.ACL, 
 	}
 	return out, zkerr.OK
 }
+
+const (
+	// fewACLs is how many entries are compared with each other.
+	fewACLs = 32
+	// maxListBytes bounds what a list grows to by auth: no txn is longer.
+	maxListBytes = 2 << 20
+)
 
 func repeated(before []jute.ACL, a *jute.ACL) bool {
 	for i := range before {

@@ -107,8 +107,8 @@ func violation(s source, imp string) string {
 	case own && in(folder, modules...) && in(s.pkg, "cmd") && !s.test && s.file != filepath.FromSlash("cmd/zkcore/modules.go"):
 		return "names an implementation outside cmd/zkcore/modules.go"
 	}
-	if own && in(folder, judges...) && !s.test && !in(s.pkg, "test") {
-		return "the model is for tests"
+	if own && (in(folder, judges...) || in(folder, "core/fuzztest")) && !s.test && !in(s.pkg, "test") {
+		return "the model, and what fuzz targets assert, are for tests"
 	}
 	if s.test {
 		return "" // what a test drags in, no user of the package gets
@@ -199,6 +199,7 @@ func TestRules(t *testing.T) {
 		{"core/model/a.go", "time"},
 		{"core/node/a.go", base + "/core/model"},
 		{"core/engine/a.go", base + "/core/model"},
+		{"core/proto/a.go", base + "/core/fuzztest"},
 		{"core/node/a.go", base + "/storage-mem"},
 		{"core/node/a_test.go", base + "/storage-mem"},
 		{"core/node/a.go", base + "/cmd/zkcore"},
