@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"net"
 	"strconv"
@@ -257,6 +258,9 @@ func (e *ensemble) amnesiac(s store) (bool, error) {
 	mark := e.cfg.LogDir + "/initialize"
 	_, err := e.fs.Stat(mark)
 	fresh := err == nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err // not to know whether there is a mark is not to know that there is none
+	}
 	if fresh {
 		if err := e.fs.Remove(mark); err != nil {
 			return false, err

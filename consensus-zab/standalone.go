@@ -1,6 +1,7 @@
 package zab
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -271,6 +272,9 @@ func dense(prev consensus.Zxid, txns []consensus.Txn) (consensus.Zxid, error) {
 func checkpoint(l *txnlog.Log, cfg consensus.Config, needed consensus.Zxid) error {
 	l.Roll()
 	removed, err := l.Purge(needed)
+	if errors.Is(err, txnlog.ErrNotDurable) {
+		return fmt.Errorf("transaction log: remove old files: %w", err)
+	}
 	if err != nil {
 		// The log is as good as before; the files are removed the next time.
 		cfg.Log.Warn("transaction log: old files can't be removed", "error", err)

@@ -52,7 +52,10 @@ type store struct {
 func openStore(fsys vfs.FS, cfg consensus.Config, o *options, n consensus.Node) (store, error) {
 	var s store
 	dir := version2(cfg.LogDir)
-	if _, err := fsys.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+	if _, err := fsys.Stat(dir); err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			return s, fmt.Errorf("dataLogDir: %w", err)
+		}
 		if v := cfg.Options["datadir.autocreate"]; v == "false" {
 			return s, fmt.Errorf("dataLogDir: %s does not exist, and datadir.autocreate is false", dir)
 		}

@@ -146,6 +146,10 @@ func (n *Node) purge() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	needed, kept, removed, err := txnlog.PurgeSnapshots(n.cfg.FS, s.dirs.Snap, n.cfg.SnapRetain)
+	if errors.Is(err, txnlog.ErrNotDurable) {
+		n.fail(ExitSnapshot, fmt.Errorf("remove old snapshots: %w", err))
+		return
+	}
 	if err != nil {
 		n.log.Warn("old snapshots can't be removed", "err", err)
 	}

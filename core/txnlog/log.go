@@ -446,7 +446,7 @@ func (l *Log) Close() error {
 }
 
 // Purge removes the files that hold nothing above needed. What can't be removed
-// is an error that leaves the log as good as it was.
+// is an error that leaves the log as good as it was, unless it is ErrNotDurable.
 func (l *Log) Purge(needed consensus.Zxid) (removed []string, err error) {
 	l.cutMu.Lock()
 	defer l.cutMu.Unlock()
@@ -471,5 +471,8 @@ func (l *Log) Purge(needed consensus.Zxid) (removed []string, err error) {
 	if len(removed) == 0 {
 		return nil, nil
 	}
-	return removed, l.fs.SyncDir(l.dir)
+	if err := syncDir(l.fs, l.dir); err != nil {
+		return removed, l.fail(err)
+	}
+	return removed, nil
 }

@@ -352,6 +352,44 @@ func TestPurge(t *testing.T) {
 	}
 }
 
+// A purge whose sync of the directory failed may have taken the name of somebody else's
+// snapshot along: it is the end of the log.
+func TestPurgeThatIsNotSynced(t *testing.T) {
+	broken := false
+	fsys := vfs.NewErrors(newMem(t), func(op vfs.Op) error {
+		if broken && op.Kind == "syncdir" {
+			return syscall.EIO
+		}
+		return nil
+	})
+	l, _, err := OpenLog(fsys, "/d", Options{})
+	must(t, err)
+	for z := consensus.Zxid(1); z <= 20; z += 10 {
+		l.Roll()
+		appendRange(t, l, z, z+9, 10)
+	}
+	broken = true
+	if _, err := l.Purge(15); !errors.Is(err, ErrNotDurable) || !errors.Is(err, syscall.EIO) {
+		t.Fatalf("purged: %v", err)
+	}
+	broken = false
+	if err := l.Append([]consensus.Txn{create(21, 10)}); !errors.Is(err, ErrNotDurable) {
+		t.Fatalf("it goes on: %v", err)
+	}
+	for _, z := range []consensus.Zxid{1, 2} {
+		_, err := SaveSnapshot(fsys, "/d", z, Plain, func(w *SnapshotWriter) error {
+			w.Sessions(0)
+			w.ACLs(0)
+			return w.Node(&Node{})
+		})
+		must(t, err)
+	}
+	broken = true
+	if _, _, _, err := PurgeSnapshots(fsys, "/d", 1); !errors.Is(err, ErrNotDurable) {
+		t.Fatalf("snapshots purged: %v", err)
+	}
+}
+
 func TestTruncate(t *testing.T) {
 	build := func() (*vfs.Mem, *Log) {
 		m := newMem(t)

@@ -52,6 +52,19 @@ type segment struct {
 	name string
 }
 
+// ErrNotDurable is in an error that says that a directory could not be synced. Whoever
+// removed a file may go on with the file still there. But what else was done in the
+// directory, a snapshot's name perhaps, may be lost now, and no later sync would tell: the
+// process has to end.
+var ErrNotDurable = errors.New("the directory could not be synced")
+
+func syncDir(fsys vfs.FS, dir string) error {
+	if err := fsys.SyncDir(dir); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotDurable, err)
+	}
+	return nil
+}
+
 // listLogs returns the log files in dir, oldest first. A directory that does not
 // exist has none.
 func listLogs(fsys vfs.FS, dir string) ([]segment, error) {

@@ -291,5 +291,5 @@ func removeSnapshots(fsys vfs.FS, dir string, which func(SnapshotFile) bool) (re
 	if len(removed) == 0 {
 		return nil, nil
 	}
-	return removed, fsys.SyncDir(dir)
+	return removed, syncDir(fsys, dir)
 }

@@ -14,8 +14,8 @@ type Op struct {
 
 // Errors is an FS in front of another that fails the operations that a test
 // chooses, and shows it all of them in their order. A write that fails has
-// written half; of a sync that fails, on a Mem, the data is gone although it can
-// still be read, and no later sync brings it back.
+// written half; of a sync that fails, of a file or of a directory, on a Mem, the data is gone
+// although it can still be read, and no later sync brings it back.
 type Errors struct {
 	base FS
 	fail func(Op) error
@@ -118,6 +118,9 @@ func (e *Errors) MkdirAll(name string) error {
 // SyncDir implements FS.
 func (e *Errors) SyncDir(name string) error {
 	if err := e.check("syncdir", name); err != nil {
+		if m, ok := e.base.(*Mem); ok {
+			m.forgetDir(name)
+		}
 		return err
 	}
 	return e.base.SyncDir(name)

@@ -467,9 +467,21 @@ func (m *Mem) SyncDir(name string) error {
 	if d == nil {
 		return pathErr("sync", name, fs.ErrNotExist)
 	}
-	d.synced = maps.Clone(d.now)
+	for _, op := range d.pending {
+		op.apply(d.synced)
+	}
 	d.pending = nil
 	return nil
+}
+
+// forgetDir is what a sync of a directory leaves that fails: what was to be made durable
+// counts as done. It is seen, and no later sync brings it to the disk.
+func (m *Mem) forgetDir(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if d := m.dirs[clean(name)]; d != nil {
+		d.pending = nil
+	}
 }
 
 // Lock implements FS.

@@ -302,6 +302,35 @@ func TestFailedSync(t *testing.T) {
 	}
 }
 
+// A directory whose sync failed has lost what was to be made durable, as a file has.
+func TestFailedSyncDir(t *testing.T) {
+	m := NewMem()
+	must(t, m.MkdirAll("/d"))
+	fail := true
+	e := NewErrors(m, func(op Op) error {
+		if op.Kind == "syncdir" && fail {
+			return syscall.EIO
+		}
+		return nil
+	})
+	if err := WriteFile(e, "/d", "/d/t", "/d/lost", []byte("1")); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("written: %v", err)
+	}
+	fail = false
+	must(t, WriteFile(e, "/d", "/d/t", "/d/kept", []byte("2")))
+	must(t, e.SyncDir("/d"))
+	if got := read(t, m, "/d/lost"); string(got) != "1" {
+		t.Fatalf("read %q", got)
+	}
+	left := m.Crash(LoseAll, 0)
+	if got := read(t, left, "/d/kept"); string(got) != "2" {
+		t.Fatalf("kept: %q", got)
+	}
+	if _, err := left.Stat("/d/lost"); err == nil {
+		t.Fatal("a sync after the failed one brought the name to the disk")
+	}
+}
+
 func TestErrorsFailsEach(t *testing.T) {
 	work := func(fsys FS) error {
 		if err := fsys.MkdirAll("/d"); err != nil {
