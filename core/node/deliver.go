@@ -130,16 +130,21 @@ const maxQueuedNow = 64 << 20
 // welcomeLate answers clients whose sessions had txns under way when they came
 // back.
 func (n *Node) welcomeLate() {
-	last := n.lastZxid()
+	n.mu.RLock()
+	last := n.engine.LastZxid()
 	n.clientsMu.Lock()
 	if len(n.later) == 0 {
 		n.clientsMu.Unlock()
+		n.mu.RUnlock()
 		return
 	}
 	var now []reclaim
 	kept := n.later[:0]
 	for _, r := range n.later {
 		if r.zxid <= last {
+			// The same batch may have ended the session.
+			_, open := n.engine.Session(r.cl.session)
+			r.alive = r.alive && open
 			now = append(now, r)
 		} else {
 			kept = append(kept, r)
@@ -148,6 +153,7 @@ func (n *Node) welcomeLate() {
 	clear(n.later[len(kept):])
 	n.later = kept
 	n.clientsMu.Unlock()
+	n.mu.RUnlock()
 	for _, r := range now {
 		n.reclaimed(r.cl, r.alive)
 	}

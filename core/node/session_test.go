@@ -322,7 +322,11 @@ func TestEndIsNotYetCommitted(t *testing.T) {
 		p.send(proto.OpCloseSession, nil)
 		r.proposed(1)
 		q := r.again(p)
-		r.until("the client is back", func() bool { n, _ := r.fifoLen(p.session); return n == 1 })
+		r.until("the client is back", func() bool {
+			r.n.clientsMu.Lock()
+			defer r.n.clientsMu.Unlock()
+			return len(r.n.later) == 1
+		})
 		want := int64(0)
 		if lost {
 			want = p.session

@@ -158,6 +158,10 @@ func (s *sink) SessionClosed(id int64) {
 	}
 	delete(n.sessions, id)
 	cl.c.Lock()
+	if cl.state == sConnecting {
+		cl.c.Unlock()
+		return // it will be told
+	}
 	cl.deaf = true
 	cl.opened.Store(false)
 	cl.c.CloseSent()
