@@ -415,10 +415,57 @@ func (p *reign) check(left *vfs.Mem) error {
 	return nil
 }
 
+// checkRestart starts the server after its process has ended alone, and cuts the power
+// then: what it found, and might have told others, must be there still. After a failed
+// sync, or one that did not take place, the system shows what the disk does not have.
+func checkRestart(m *vfs.Mem) error {
+	m.Restart()
+	s, err := openStepped(m)
+	if err != nil {
+		return fmt.Errorf("it does not start: %w", err)
+	}
+	has, err := s.onDisk()
+	if err != nil {
+		return err
+	}
+	epochs := func(fsys vfs.FS) (accepted, current int64, err error) {
+		accepted, _, err = txnlog.ReadEpoch(fsys, s.node.dirs.Snap, txnlog.AcceptedEpoch)
+		if err == nil {
+			current, _, err = txnlog.ReadEpoch(fsys, s.node.dirs.Snap, txnlog.CurrentEpoch)
+		}
+		return accepted, current, err
+	}
+	accepted, current, err := epochs(m)
+	if err != nil {
+		return err
+	}
+	left := m.Crash(vfs.LoseAll, 0)
+	again, err := openStepped(left)
+	if err != nil {
+		return fmt.Errorf("after the power cut it does not start: %w", err)
+	}
+	if got, err := again.onDisk(); err != nil || !slices.Equal(got, has) {
+		return fmt.Errorf("after the power cut it has %v, %v; before it found %v (I14, I27)", got, err, has)
+	}
+	if a, c, err := epochs(left); err != nil || a < accepted || c < current {
+		return fmt.Errorf("after the power cut its epochs are %d and %d, %v; before it found %d and %d (I14)", a, c, err, accepted, current)
+	}
+	return nil
+}
+
+// apart puts the log of every other story into a directory of its own.
+func apart(t *testing.T, seed uint64) {
+	before := crashLogDir
+	t.Cleanup(func() { crashLogDir = before })
+	crashLogDir = []string{"/data", "/log"}[seed%2]
+}
+
 func newDisk(t testing.TB) *vfs.Mem {
 	m := vfs.NewMem()
-	if err := m.MkdirAll("/data"); err != nil {
-		t.Fatal(err)
+	for _, dir := range []string{"/data", "/log"} {
+		if err := m.MkdirAll(dir); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return m
 }
@@ -433,6 +480,7 @@ func TestCrashAnywhereInAReign(t *testing.T) {
 	states := 0
 	how := map[string]int{}
 	for seed := range *crashSeeds {
+		apart(t, seed)
 		whole := newDisk(t)
 		base := whole.Ops()
 		p := &reign{}
@@ -461,6 +509,10 @@ func TestCrashAnywhereInAReign(t *testing.T) {
 					}
 				}
 			}
+			states++
+			if err := checkRestart(m); err != nil {
+				t.Fatalf("seed %d, ended before operation %d: %v\n%q", seed, stop, err, p.steps)
+			}
 		}
 	}
 	t.Logf("%d states, %v", states, how)
@@ -473,6 +525,7 @@ func TestCrashAnywhereInAReign(t *testing.T) {
 // what it had said is on the disk.
 func TestErrorAnywhereInAReign(t *testing.T) {
 	for seed := range (*crashSeeds + 1) / 2 {
+		apart(t, seed+1)
 		clean := vfs.NewErrors(newDisk(t), func(vfs.Op) error { return nil })
 		if err := (&reign{}).run(clean, seed); err != nil {
 			t.Fatal(err)
@@ -500,6 +553,9 @@ func TestErrorAnywhereInAReign(t *testing.T) {
 				if err := p.check(m.Crash(loss, uint64(i))); err != nil {
 					t.Fatalf("seed %d, operation %+v failed, loss %d: %v\n%q", seed, failed, loss, err, p.steps)
 				}
+			}
+			if err := checkRestart(m); err != nil {
+				t.Fatalf("seed %d, ended after operation %+v failed: %v\n%q", seed, failed, err, p.steps)
 			}
 		}
 	}

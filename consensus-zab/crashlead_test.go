@@ -234,6 +234,7 @@ func (p *rule) check(left *vfs.Mem) error {
 func TestCrashAnywhereWhileLeading(t *testing.T) {
 	states, kept := 0, 0
 	for seed := range *crashSeeds {
+		apart(t, seed)
 		whole := newDisk(t)
 		base := whole.Ops()
 		p := &rule{}
@@ -272,6 +273,7 @@ func TestCrashAnywhereWhileLeading(t *testing.T) {
 // TestErrorAnywhereWhileLeading fails each operation of a leader's disk once.
 func TestErrorAnywhereWhileLeading(t *testing.T) {
 	for seed := range (*crashSeeds + 1) / 2 {
+		apart(t, seed+1)
 		clean := vfs.NewErrors(newDisk(t), func(vfs.Op) error { return nil })
 		if err := (&rule{}).run(clean, seed); err != nil {
 			t.Fatal(err)

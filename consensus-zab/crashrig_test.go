@@ -44,8 +44,11 @@ func txnOf(z consensus.Zxid) consensus.Txn {
 
 const crashServers = 3
 
+// crashLogDir is dataLogDir: where dataDir is, or another one.
+var crashLogDir = "/data"
+
 func crashConfig(s *stepped) consensus.Config {
-	cfg := consensus.Config{ID: 1, DataDir: "/data", LogDir: "/data", Tick: time.Second, InitLimit: 10, SyncLimit: 5, Log: quiet(),
+	cfg := consensus.Config{ID: 1, DataDir: "/data", LogDir: crashLogDir, Tick: time.Second, InitLimit: 10, SyncLimit: 5, Log: quiet(),
 		Options: map[string]string{"preAllocSize": "1", "db.autocreate": "true"}, Fail: func(_ int, err error) { s.fail(err) }}
 	for i := 1; i <= crashServers; i++ {
 		at := func(port int) []string { return []string{fmt.Sprintf("127.0.0.1:%d", port+i)} }
@@ -256,6 +259,9 @@ func (n *tree) Recover(max consensus.Zxid) (consensus.Zxid, error) {
 	}
 	first := !n.begun
 	n.begun = true
+	if err := txnlog.SyncSnapshots(n.fs, n.dirs.Snap); err != nil {
+		return 0, err
+	}
 	start, err := txnlog.Begin(n.fs, n.dirs, true, true)
 	if err != nil {
 		return 0, err

@@ -48,6 +48,9 @@ func (n *Node) recover(max consensus.Zxid) (zxid consensus.Zxid, fresh bool, err
 	}
 	first := !s.begun
 	s.begun = true
+	if err := txnlog.SyncSnapshots(n.cfg.FS, s.dirs.Snap); err != nil {
+		return 0, false, err
+	}
 	whole, err := n.wholeLog()
 	if err != nil {
 		return 0, false, err

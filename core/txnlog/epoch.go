@@ -53,7 +53,8 @@ func WriteEpoch(fsys vfs.FS, dir, name string, epoch int64) error {
 }
 
 // OpenEpochs reads the epoch files in dir at the start of a member whose log
-// ends with last. A file that is missing is written with the epoch of last.
+// ends with last. A file that is missing is written with the epoch of last, and one that
+// is there is written again, to be on the disk.
 //
 // A log of a later epoch than the current one is what a learner leaves that died
 // after it had logged what its leader sent and before it wrote currentEpoch. The
@@ -93,15 +94,14 @@ func OpenEpochs(fsys vfs.FS, dir string, last consensus.Zxid) (Epochs, error) {
 		return e, &Damage{File: join(dir, AcceptedEpoch), Reason: fmt.Sprintf(
 			"the accepted epoch, %x, is less than the current epoch, %x", e.Accepted, e.Current)}
 	}
-	if !hasAccepted {
-		if err := WriteEpoch(fsys, dir, AcceptedEpoch, e.Accepted); err != nil {
-			return e, err
-		}
+	// What was read may not be on the disk: the life before may have ended in the sync that
+	// was to bring it there. It is written again before anybody is told of it. The promise
+	// comes first, so that it is never the smaller one.
+	if err := WriteEpoch(fsys, dir, AcceptedEpoch, e.Accepted); err != nil {
+		return e, err
 	}
-	if !hasCurrent || e.Current != current {
-		if err := WriteEpoch(fsys, dir, CurrentEpoch, e.Current); err != nil {
-			return e, err
-		}
+	if err := WriteEpoch(fsys, dir, CurrentEpoch, e.Current); err != nil {
+		return e, err
 	}
 	return e, nil
 }

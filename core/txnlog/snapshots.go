@@ -171,6 +171,10 @@ func OpenSnapshot(fsys vfs.FS, dir, name string) (*SnapshotReader, io.Closer, er
 // large flush at the end would hold up the syncs of the log.
 const syncEvery = 8 << 20
 
+// SyncSnapshots makes the names in dir durable, before a start builds on them: the process
+// before may have ended between a snapshot's name and its sync.
+func SyncSnapshots(fsys vfs.FS, dir string) error { return syncDir(fsys, dir) }
+
 // SaveSnapshot writes a snapshot at z into dir: write writes its content. When it
 // returns nil the snapshot is durable; a snapshot that has its name is whole,
 // whenever the server dies.
@@ -219,7 +223,13 @@ func SaveSnapshot(fsys vfs.FS, dir string, z consensus.Zxid, c Compression, writ
 	if err := fsys.Rename(tmp, join(dir, s.Name)); err != nil {
 		return s, err
 	}
-	return s, fsys.SyncDir(dir)
+	if err := syncDir(fsys, dir); err != nil {
+		// The name is seen and will never be on the disk. The next life must not build on
+		// it: a log that ends below a snapshot is removed.
+		_ = fsys.Remove(join(dir, s.Name))
+		return s, err
+	}
+	return s, nil
 }
 
 type pacedWriter struct {

@@ -100,6 +100,15 @@ func (m *Mem) StopAt(n int) {
 	m.stopAt = n
 }
 
+// Restart is the end of the process alone, and the start of the next one, after a stop:
+// the machine still has all that was written and not synced, and may lose it later.
+func (m *Mem) Restart() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stopAt, m.stopped = -1, false
+	clear(m.locks)
+}
+
 // SetCapacity makes the disk that large: writes beyond fail with ENOSPC.
 func (m *Mem) SetCapacity(n int64) {
 	m.mu.Lock()
