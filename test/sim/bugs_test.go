@@ -56,6 +56,7 @@ var bugs = []bug{
 	{name: "ahead-client-accepted", what: "a client that has seen more than the server is let in"},
 	{name: "password-unchecked", what: "anybody gets a session"},
 	{name: "session-moved-ignored", what: "writes come from the server that a client has left"},
+	{name: "dead-session-welcomed", what: "a client comes back to a session that has ended"},
 	{name: "dead-session-writes", what: "the leader does not look whether a session is alive"},
 	{name: "close-misses-unapplied", what: "the end of a session forgets the ephemerals that are not applied yet"},
 	// Watches, replies, the tree.

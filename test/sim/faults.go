@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"syscall"
 
 	"github.com/zkcore/zkcore/plugins/consensus"
@@ -95,6 +96,13 @@ func init() {
 		{"reset", 4, func(w *world, m *machine) bool { return w.breakSome(m, 1, false) }},
 		{"reset in a frame", 3, func(w *world, m *machine) bool { return w.breakSome(m, 1, true) }},
 		{"reset all", 1, func(w *world, m *machine) bool { return w.breakSome(m, 100, false) }},
+		{"reset of a learner", 3, (*world).breakLearner},
+		{"leader left behind", 2, (*world).leaveBehind},
+		{"slow node", 2, func(w *world, m *machine) bool {
+			m.slow = w.faultRand.Int64N([]int64{5 * ms, 100 * ms}[w.faultRand.IntN(2)])
+			w.after(w.faultRand.Int64N(4*s1), nil, func() { m.slow = 0 })
+			return true
+		}},
 		{"slow link", 2, func(w *world, m *machine) bool {
 			w.net.slow[host(m.id)] = w.faultRand.Int64N(200 * ms)
 			w.after(w.faultRand.Int64N(6*s1), nil, func() { delete(w.net.slow, host(m.id)) })
@@ -176,6 +184,7 @@ func (w *world) calm() {
 		e.cutAt = -1
 	}
 	for _, m := range w.machines {
+		m.slow = 0
 		m.disk.left, m.disk.slow, m.disk.sync, m.disk.write = -1, 0, nil, nil
 		if !m.up && !m.disk.failed {
 			m.start()
@@ -211,6 +220,47 @@ func (w *world) breakSome(m *machine, n int, inFrame bool) bool {
 			e.break_("reset")
 		}
 	}
+	return true
+}
+
+// breakLearner breaks a connection between two servers.
+func (w *world) breakLearner(m *machine) bool {
+	w.net.forget()
+	var es []*end
+	for _, e := range w.net.ends {
+		if !e.dead && e.host == host(m.id) && e.other.m != nil {
+			es = append(es, e)
+		}
+	}
+	if len(es) == 0 {
+		return false
+	}
+	e := es[w.faultRand.IntN(len(es))]
+	w.logf(m, "%v breaks", e)
+	e.break_("reset")
+	return true
+}
+
+// leaveBehind cuts a leader off, and only the others notice at once: it leads on for a while,
+// with its clients, when they have another leader.
+func (w *world) leaveBehind(*machine) bool {
+	l := w.leader()
+	if l == nil || len(w.machines) < 3 {
+		return false
+	}
+	w.net.forget()
+	for _, m := range w.machines {
+		if m != l {
+			w.net.cut[[2]host{host(l.id), host(m.id)}] = true
+			w.net.cut[[2]host{host(m.id), host(l.id)}] = true
+		}
+	}
+	for _, e := range slices.Clone(w.net.ends) {
+		if !e.dead && e.other.host == host(l.id) && e.m != nil {
+			e.hangUp("reset")
+		}
+	}
+	w.after(s1+w.faultRand.Int64N(5*s1), nil, func() { clear(w.net.cut) })
 	return true
 }
 

@@ -134,7 +134,11 @@ func (c *client) something() {
 			c.call(proto.OpAuth, proto.XidAuth, (&proto.AuthPacket{Scheme: "digest", Auth: []byte("bob:secret")}).Append(nil))
 		}
 	case k < 97:
-		if r.IntN(6) == 0 {
+		if r.IntN(4) == 0 {
+			if r.IntN(2) == 0 && c.w.plan.pipeline > 1 {
+				// Its node is not there yet when the session ends.
+				c.ask(proto.OpCreate, &proto.CreateRequest{Path: c.path(), ACL: jute.OpenACL(), Flags: proto.FlagEphemeralSequential})
+			}
 			c.ended, c.closes = true, true
 			c.lock.gone(c)
 			c.ask(proto.OpCloseSession, nil)

@@ -32,6 +32,7 @@ type machine struct {
 	up      bool
 	inc     int
 	wake    int64 // it is asleep until then
+	slow    int64 // how long its node takes to be called
 	node    *node.Node
 	peer    Peer
 	tasks   []*task

@@ -43,14 +43,13 @@ func TestPlanted(t *testing.T) {
 		t.Fatal("-planted.only: there is no such bug")
 	}
 	var needed []int
-	var table strings.Builder
 	for _, b := range all {
 		began := time.Now()
 		f := find(t, m, b)
+		took := time.Since(began).Round(100 * time.Millisecond)
 		if f.err == nil {
-			t.Errorf("%s: %d seeds did not find it: %s", b.name, f.seeds, b.what)
+			t.Errorf("%-26s    -  in %d seeds, %v: %s", b.name, f.seeds, took, b.what)
 			needed = append(needed, f.seeds+1)
-			fmt.Fprintf(&table, "%-26s    -  (%v)\n", b.name, time.Since(began).Round(100*time.Millisecond))
 			continue
 		}
 		needed = append(needed, f.seeds)
@@ -59,10 +58,10 @@ func TestPlanted(t *testing.T) {
 			_, rest, _ := strings.Cut(f.err.Error(), "\n")
 			first, _, _ = strings.Cut(strings.TrimSpace(rest), "\n")
 		}
-		fmt.Fprintf(&table, "%-26s %4d  seed %d, %v: %.150s\n", b.name, f.seeds, f.seed, time.Since(began).Round(100*time.Millisecond), first)
+		t.Logf("%-26s %4d  seed %d, %v: %.150s", b.name, f.seeds, f.seed, took, first)
 	}
 	slices.Sort(needed)
-	t.Logf("seeds until it was found:\n%smedian %d, worst %d of %d bugs", &table, needed[len(needed)/2], needed[len(needed)-1], len(needed))
+	t.Logf("seeds until it was found: median %d, worst %d, of %d bugs", needed[len(needed)/2], needed[len(needed)-1], len(needed))
 	if worst := needed[len(needed)-1]; worst > plantedWorst {
 		t.Errorf("the worst bug took more than %d seeds", plantedWorst)
 	}

@@ -144,7 +144,7 @@ func (p *zabPeer) WakeNode() {
 		return
 	}
 	p.calls = true
-	p.w.after(p.m.rng.Int64N(100*us), p.m, func() {
+	p.w.after(p.m.rng.Int64N(100*us)+p.m.slow, p.m, func() {
 		p.calls = false
 		if !p.m.stopped && p.d.Node() {
 			p.WakeNode()
