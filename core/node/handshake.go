@@ -59,6 +59,10 @@ func (cl *client) greet(b []byte, now int64) error {
 		cl.evicts = n.sessions[cl.session]
 		n.sessions[cl.session] = cl
 		n.clientsMu.Unlock()
+		if cl.evicts != nil {
+			// What was heard of the old one gives the session no time by the old timeout.
+			cl.evicts.opened.Store(false)
+		}
 	}
 	cl.state = sConnecting
 	cl.push(&e)

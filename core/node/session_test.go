@@ -367,6 +367,30 @@ func TestPause(t *testing.T) {
 	})
 }
 
+// TestPauseAfterShorterTimeout: after a pause a session has the timeout that its client has now, not the
+// longer one that it was opened with.
+func TestPauseAfterShorterTimeout(t *testing.T) {
+	bubble(t, func(c *Config) { c.TickMS = 1000 }, func(t *testing.T, r *rig, dial func() *peer) {
+		p, q := dial(), dial()
+		a := p.greet(&proto.ConnectRequest{TimeoutMS: 20000})
+		q.greet(&proto.ConnectRequest{TimeoutMS: 2000, SessionID: a.SessionID, Passwd: a.Passwd})
+		p.ended()
+		time.Sleep(1500 * time.Millisecond)
+		synctest.Wait()
+		r.n.lastBeat.Add(-10e9)
+		time.Sleep(1500 * time.Millisecond)
+		synctest.Wait()
+		if _, ok := r.session(q.session); !ok {
+			t.Fatal("the session is gone")
+		}
+		time.Sleep(4 * time.Second)
+		synctest.Wait()
+		if _, ok := r.session(q.session); ok {
+			t.Fatal("the session lives on by the timeout that it was opened with")
+		}
+	})
+}
+
 // TestShortPause: a pause that is shorter than any session's timeout is as bad for who
 // was last heard from a while before.
 func TestShortPause(t *testing.T) {

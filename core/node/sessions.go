@@ -63,17 +63,18 @@ func (n *Node) tick(pause time.Duration) {
 	again := pause > 0 || !stuck && n.stuck
 	n.stuck = stuck
 
-	n.sweep(now, leading, again)
-	if !leading || stuck {
-		return
-	}
-	if again {
+	fresh := leading && !stuck && again
+	if fresh {
+		// Before those whose client is here: it may have come back with a shorter
+		// timeout than the one that its session was opened with.
 		n.mu.RLock()
 		n.freshSessions()
 		n.mu.RUnlock()
-		return
 	}
-	n.expire(term, now/1e6)
+	n.sweep(now, leading, again)
+	if leading && !stuck && !fresh {
+		n.expire(term, now/1e6)
+	}
 }
 
 // sweep looks at every connection: who was heard from keeps his session, who is
