@@ -158,10 +158,9 @@ func (e *Engine) Check(op int32, body []byte) zkerr.Code {
 		jute.SkipACLs(&d)
 		flags := proto.CreateFlags(d.Int())
 		if proto.Op(op) == proto.OpCreateTTL {
-			d.Long()
-			if d.Err() == nil && !flags.TTL() {
-				// An Apache leader would take it with a negative time to live, and
-				// never start again.
+			if ttl := d.Long(); d.Err() == nil && flags.Valid() && !flags.TTL() && ttl < 0 {
+				// An Apache leader would take it, and never start again. With any other
+				// time to live it is refused where all is that takes a zxid.
 				return zkerr.BadArguments
 			}
 		}
