@@ -208,8 +208,9 @@ func TestRefusedRequests(t *testing.T) {
 		{"getData in a multi", OpMulti, multi(MultiOp{Op: OpGetData, Path: "/"}), ErrMultiOp},
 		{"delete in a multiRead", OpMultiRead, multi(MultiOp{Op: OpDelete, Path: "/"}), ErrMultiOp},
 		{"setACL in a multi", OpMulti, multi(MultiOp{Op: OpSetACL, Path: "/"}), ErrMultiOp},
-		{"TTL flags in a create of a multi", OpMulti, multi(MultiOp{Op: OpCreate, Path: "/", Flags: 5}), ErrMultiFlag},
-		{"unknown flags in a multi", OpMulti, multi(MultiOp{Op: OpCreateContainer, Path: "/", Flags: 7}), ErrMultiFlag},
+		{"TTL flags in a create of a multi", OpMulti, multi(MultiOp{Op: OpCreate, Path: "/", ACL: []ACL{}, Flags: 5}), ErrMultiFlag},
+		{"unknown flags in a multi", OpMulti, multi(MultiOp{Op: OpCreateContainer, Path: "/", ACL: []ACL{}, Flags: 7}), ErrMultiFlag},
+		{"null ACL in a multi", OpMulti, multi(MultiOp{Op: OpCreate, Path: "/"}), ErrNullACL},
 		{"multi without end", OpMulti, multi(MultiOp{Op: OpDelete, Path: "/"})[:20], jute.ErrShort},
 		{"nothing", OpCreate, nil, jute.ErrShort},
 	} {
@@ -276,6 +277,12 @@ func records(t *rapid.T) []Record {
 	cresp := &ConnectResponse{ProtocolVersion: i32(), TimeoutMS: i32(), SessionID: i64(), Passwd: buf()}
 	cresp.ReadOnly, cresp.HasReadOnly = readOnly()
 
+	someACL := func() []ACL { // in a multi it can't be null
+		if l := acl(); l != nil {
+			return l
+		}
+		return []ACL{}
+	}
 	var ops []MultiOp
 	for range rapid.IntRange(0, 4).Draw(t, "ops") {
 		o := MultiOp{Op: rapid.SampledFrom([]Op{OpCreate, OpCreate2, OpCreateContainer, OpCreateTTL, OpDelete, OpSetData, OpCheck}).Draw(t, "op"), Path: str()}
@@ -285,9 +292,9 @@ func records(t *rapid.T) []Record {
 		case OpSetData:
 			o.Data, o.Version = buf(), i32()
 		case OpCreateTTL:
-			o.Data, o.ACL, o.Flags, o.TTL = buf(), acl(), CreateFlags(i32()), i64()
+			o.Data, o.ACL, o.Flags, o.TTL = buf(), someACL(), CreateFlags(i32()), i64()
 		default:
-			o.Data, o.ACL, o.Flags = buf(), acl(), CreateFlags(rapid.IntRange(0, 4).Draw(t, "flags"))
+			o.Data, o.ACL, o.Flags = buf(), someACL(), CreateFlags(rapid.IntRange(0, 4).Draw(t, "flags"))
 		}
 		ops = append(ops, o)
 	}

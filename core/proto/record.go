@@ -56,6 +56,7 @@ const (
 	ErrWatcherType InvalidError = "unknown type of watcher"
 	ErrWatchMode   InvalidError = "unknown mode of addWatch"
 	ErrMultiOp     InvalidError = "operation can't stand in this multi"
+	ErrNullACL     InvalidError = "ACL is null"
 	ErrMultiFlag   InvalidError = "create flags can't stand in this multi"
 )
 
