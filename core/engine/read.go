@@ -26,7 +26,7 @@ func (e *Engine) Read(dst []byte, r *ReadRequest, s Sink) ([]byte, zkerr.Code) {
 		if d.Err() != nil {
 			return dst, zkerr.MarshallingError
 		}
-		return e.readNode(dst, r, op, alias(temporary(path)), watched)
+		return e.readNode(dst, r, op, temporary(path), watched)
 	case proto.OpGetACL:
 		return e.getACL(dst, r)
 	case proto.OpMultiRead:
@@ -48,18 +48,18 @@ func (e *Engine) Read(dst []byte, r *ReadRequest, s Sink) ([]byte, zkerr.Code) {
 		if q.Mode == proto.AddWatchPersistentRecursive {
 			mode = watch.Recursive
 		}
-		e.watches.Add(r.Watcher, alias(q.Path), mode)
+		e.watches.Add(r.Watcher, q.Path, mode)
 		return jute.AppendInt(dst, 0), zkerr.OK
 	case proto.OpRemoveWatches, proto.OpCheckWatches:
 		var q proto.WatchesRequest
 		if proto.Unmarshal(r.Body, &q) != nil || !q.Type.Valid() {
 			return dst, zkerr.MarshallingError
 		}
-		path, modes := alias(q.Path), modesOf(q.Type)
+		modes := modesOf(q.Type)
 		if op == proto.OpCheckWatches {
-			modes &= e.watches.Has(r.Watcher, path)
+			modes &= e.watches.Has(r.Watcher, q.Path)
 		} else {
-			modes = e.watches.Remove(r.Watcher, path, modes)
+			modes = e.watches.Remove(r.Watcher, q.Path, modes)
 		}
 		if modes == 0 {
 			return dst, zkerr.NoWatcher
@@ -75,7 +75,8 @@ func (e *Engine) Read(dst []byte, r *ReadRequest, s Sink) ([]byte, zkerr.Code) {
 	return dst, zkerr.Unimplemented
 }
 
-// alias is the path under which a znode is kept: "" is the root to clients.
+// alias is the path under which a znode is kept: "" is the root to clients that read it. A watch is kept under
+// the path that its client gave: one on "" is another than one on the root, and nothing fires it.
 func alias(path string) string {
 	if path == "" {
 		return znode.Root
@@ -113,12 +114,12 @@ func (e *Engine) readable(h znode.Head, perm int32, ids []consensus.Identity) bo
 }
 
 // readNode answers the four requests that look at one znode and may watch it.
-// The path may be a temporary.
+// The path is the client's, and may be a temporary.
 func (e *Engine) readNode(dst []byte, r *ReadRequest, op proto.Op, path string, watched bool) ([]byte, zkerr.Code) {
 	if op == proto.OpExists && strings.IndexByte(path, 0) >= 0 {
 		return dst, zkerr.BadArguments
 	}
-	h, data, ok := e.get(path)
+	h, data, ok := e.get(alias(path))
 	if ok && !e.readable(h, jute.PermRead, r.Auth) {
 		return dst, zkerr.NoAuth
 	}
@@ -136,9 +137,9 @@ func (e *Engine) readNode(dst []byte, r *ReadRequest, op proto.Op, path string, 
 	case proto.OpGetData:
 		dst = jute.AppendBuffer(dst, data)
 	case proto.OpGetChildren:
-		return e.appendChildren(dst, path), zkerr.OK
+		return e.appendChildren(dst, alias(path)), zkerr.OK
 	case proto.OpGetChildren2:
-		dst = e.appendChildren(dst, path)
+		dst = e.appendChildren(dst, alias(path))
 	}
 	return append(dst, h.Stat()...), zkerr.OK
 }
@@ -199,7 +200,7 @@ func (e *Engine) multiRead(dst []byte, r *ReadRequest) ([]byte, zkerr.Code) {
 		o := &q.Ops[i]
 		at := len(dst)
 		dst = appendMultiHeader(dst, int32(o.Op), zkerr.OK)
-		out, code := e.readNode(dst, r, o.Op, alias(o.Path), false)
+		out, code := e.readNode(dst, r, o.Op, o.Path, false)
 		if code != zkerr.OK {
 			out = appendMultiError(dst[:at], code)
 		}
@@ -230,8 +231,7 @@ func (e *Engine) setWatches(r *ReadRequest, s Sink) zkerr.Code {
 		}
 	}
 	for _, path := range q.Data {
-		path = alias(path)
-		switch h, _, ok := e.get(path); {
+		switch h, _, ok := e.get(alias(path)); {
 		case !ok:
 			tell(proto.EventNodeDeleted, path, nil)
 		case h.Mzxid() > q.RelativeZxid && !simbug.On("set-watches-no-catch-up"): // else from now on is soon enough
@@ -241,16 +241,14 @@ func (e *Engine) setWatches(r *ReadRequest, s Sink) zkerr.Code {
 		}
 	}
 	for _, path := range q.Exist {
-		path = alias(path)
-		if h, _, ok := e.get(path); ok {
+		if h, _, ok := e.get(alias(path)); ok {
 			tell(proto.EventNodeCreated, path, h)
 		} else {
 			e.watches.Add(r.Watcher, path, watch.Data)
 		}
 	}
 	for _, path := range q.Child {
-		path = alias(path)
-		switch h, _, ok := e.get(path); {
+		switch h, _, ok := e.get(alias(path)); {
 		case !ok:
 			tell(proto.EventNodeDeleted, path, nil)
 		case h.Pzxid() > q.RelativeZxid:
@@ -260,10 +258,10 @@ func (e *Engine) setWatches(r *ReadRequest, s Sink) zkerr.Code {
 		}
 	}
 	for _, path := range q.Persistent {
-		e.watches.Add(r.Watcher, alias(path), watch.Persistent)
+		e.watches.Add(r.Watcher, path, watch.Persistent)
 	}
 	for _, path := range q.PersistentRecursive {
-		e.watches.Add(r.Watcher, alias(path), watch.Recursive)
+		e.watches.Add(r.Watcher, path, watch.Recursive)
 	}
 	return zkerr.OK
 }

@@ -196,6 +196,43 @@ func TestSetWatches(t *testing.T) {
 	}
 }
 
+// TestWatchesOnNothing: "" reads the root, and a watch on it is none on the root: Apache keeps it under the
+// path as it was sent, which no change has.
+func TestWatchesOnNothing(t *testing.T) {
+	r, c := tree(t, Options{})
+	for _, op := range []proto.Op{proto.OpExists, proto.OpGetData, proto.OpGetChildren, proto.OpGetChildren2} {
+		if g := c.read(op, look("", true)); g.code != zkerr.OK {
+			t.Errorf("%s: %v", op, g.code)
+		}
+	}
+	for mode := range int32(2) {
+		if g := c.read(proto.OpAddWatch, addWatch("", mode)); g.code != zkerr.OK {
+			t.Errorf("addWatch: %v", g.code)
+		}
+	}
+	c.must(proto.OpSetData, setData("/", "", -1))
+	c.must(proto.OpCreate, create("/new", 0, open))
+	if got := c.events(); got != nil {
+		t.Errorf("heard %v", got)
+	}
+	if m := r.e.watches.Has(c.id, ""); m != watch.Any {
+		t.Errorf("watches of \"\": %b", m)
+	}
+	for _, want := range []zkerr.Code{zkerr.NoWatcher, zkerr.OK} {
+		path := map[zkerr.Code]string{zkerr.NoWatcher: "/"}[want]
+		if g := c.read(proto.OpRemoveWatches, version(path, int32(proto.WatcherAny))); g.code != want {
+			t.Errorf("remove of %q: %v", path, g.code)
+		}
+	}
+	req := proto.SetWatchesRequest{Data: []string{""}, Exist: []string{""}, Child: []string{""}}
+	if g := c.read(proto.OpSetWatches, req.Append(nil)); g.code != zkerr.OK {
+		t.Errorf("setWatches: %v", g.code)
+	}
+	if got, want := c.told(), "NodeDataChanged , NodeCreated , NodeChildrenChanged "; got != want {
+		t.Errorf("setWatches tells %q, want %q", got, want)
+	}
+}
+
 func TestRemoveAndCheckWatches(t *testing.T) {
 	_, c := tree(t, Options{})
 	all := func() {

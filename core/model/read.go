@@ -23,7 +23,7 @@ func (m *Model) Read(q Request) Result {
 		if !r.Watch {
 			watcher = 0
 		}
-		body, code := m.look(q.Op, root(r.Path), q.IDs, watcher)
+		body, code := m.look(q.Op, r.Path, q.IDs, watcher)
 		return Result{Code: code, Body: body}
 	case proto.OpGetACL:
 		return m.getACL(q)
@@ -74,7 +74,7 @@ func (m *Model) Read(q Request) Result {
 		if r.Mode == proto.AddWatchPersistentRecursive {
 			mode = AlwaysDeep
 		}
-		m.watch(q.Watcher, root(r.Path), mode)
+		m.watch(q.Watcher, r.Path, mode)
 		return Result{Body: jute.AppendInt(nil, 0)}
 	case proto.OpRemoveWatches, proto.OpCheckWatches:
 		var r proto.WatchesRequest
@@ -92,9 +92,9 @@ func (m *Model) Read(q Request) Result {
 		case proto.WatcherPersistentRecursive:
 			mode = AlwaysDeep
 		}
-		had := m.watches[root(r.Path)][q.Watcher] & mode
+		had := m.watches[r.Path][q.Watcher] & mode
 		if q.Op == proto.OpRemoveWatches {
-			m.unwatch(q.Watcher, root(r.Path), mode)
+			m.unwatch(q.Watcher, r.Path, mode)
 		}
 		if had == 0 {
 			return refused(zkerr.NoWatcher)
@@ -106,7 +106,8 @@ func (m *Model) Read(q Request) Result {
 
 func refused(code zkerr.Code) Result { return Result{Code: code} }
 
-// root is the path as it is kept: clients may call the root "".
+// root is the path as it is kept: clients may call the root "". Watches are kept by
+// the path that was sent.
 func root(path string) string {
 	if path == "" {
 		return "/"
@@ -119,7 +120,7 @@ func (m *Model) look(op proto.Op, path string, ids []jute.ID, watcher uint64) ([
 	if op == proto.OpExists && strings.Contains(path, "\x00") {
 		return nil, zkerr.BadArguments
 	}
-	n := m.nodes[path]
+	n := m.nodes[root(path)]
 	if n == nil {
 		if op == proto.OpExists {
 			m.watch(watcher, path, Data)
@@ -129,7 +130,7 @@ func (m *Model) look(op proto.Op, path string, ids []jute.ID, watcher uint64) ([
 	if !Permits(n.ACL, jute.PermRead, ids) {
 		return nil, zkerr.NoAuth
 	}
-	stat := m.Stat(path)
+	stat := m.Stat(root(path))
 	switch op {
 	case proto.OpExists:
 		m.watch(watcher, path, Data)
@@ -139,7 +140,7 @@ func (m *Model) look(op proto.Op, path string, ids []jute.ID, watcher uint64) ([
 		return stat.Append(jute.AppendBuffer(nil, n.Data)), zkerr.OK
 	}
 	m.watch(watcher, path, Child)
-	names := jute.AppendStrings(nil, m.Children(path))
+	names := jute.AppendStrings(nil, m.Children(root(path)))
 	if op == proto.OpGetChildren {
 		return names, zkerr.OK
 	}
@@ -153,7 +154,7 @@ func (m *Model) lookAtSeveral(q Request) Result {
 	}
 	var resp proto.MultiResponse
 	for _, o := range r.Ops {
-		body, code := m.look(o.Op, root(o.Path), q.IDs, 0)
+		body, code := m.look(o.Op, o.Path, q.IDs, 0)
 		res := proto.MultiResult{Op: o.Op}
 		d := jute.NewDecoder(body)
 		switch {
@@ -236,8 +237,7 @@ func (m *Model) setWatches(q Request) Result {
 		events = append(events, e)
 	}
 	for _, path := range r.Data {
-		path = root(path)
-		switch n := m.nodes[path]; {
+		switch n := m.nodes[root(path)]; {
 		case n == nil:
 			tell(proto.EventNodeDeleted, path, nil)
 		case n.Mzxid > r.RelativeZxid:
@@ -247,16 +247,14 @@ func (m *Model) setWatches(q Request) Result {
 		}
 	}
 	for _, path := range r.Exist {
-		path = root(path)
-		if n := m.nodes[path]; n != nil {
+		if n := m.nodes[root(path)]; n != nil {
 			tell(proto.EventNodeCreated, path, n)
 		} else {
 			m.watch(q.Watcher, path, Data)
 		}
 	}
 	for _, path := range r.Child {
-		path = root(path)
-		switch n := m.nodes[path]; {
+		switch n := m.nodes[root(path)]; {
 		case n == nil:
 			tell(proto.EventNodeDeleted, path, nil)
 		case n.Pzxid > r.RelativeZxid:
@@ -266,10 +264,10 @@ func (m *Model) setWatches(q Request) Result {
 		}
 	}
 	for _, path := range r.Persistent {
-		m.watch(q.Watcher, root(path), Always)
+		m.watch(q.Watcher, path, Always)
 	}
 	for _, path := range r.PersistentRecursive {
-		m.watch(q.Watcher, root(path), AlwaysDeep)
+		m.watch(q.Watcher, path, AlwaysDeep)
 	}
 	return Result{Events: slices.Clip(events)}
 }
