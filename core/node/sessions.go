@@ -65,8 +65,6 @@ func (n *Node) tick(pause time.Duration) {
 
 	fresh := leading && !stuck && again
 	if fresh {
-		// Before those whose client is here: it may have come back with a shorter
-		// timeout than the one that its session was opened with.
 		n.mu.RLock()
 		n.freshSessions()
 		n.mu.RUnlock()
@@ -106,7 +104,12 @@ func (n *Node) sweep(now int64, leading, again bool) {
 			c.Unlock()
 		}
 		heard := cl.heard.Load()
-		if leading && cl.told.Swap(heard) != heard {
+		if _, tracked := n.tracker.End(cl.session); leading && again && tracked {
+			// Of all timeouts the client's own counts, which may be shorter than the one
+			// that its session was opened with.
+			cl.told.Store(heard)
+			n.tracker.Add(cl.session, cl.timeoutMS, now/1e6)
+		} else if leading && cl.told.Swap(heard) != heard {
 			n.tracker.Touch(cl.session, cl.timeoutMS, heard/1e6)
 		}
 		if now-heard > int64(cl.timeoutMS)*1e6 {
