@@ -266,13 +266,16 @@ func (e *Engine) setWatches(r *ReadRequest, s Sink) zkerr.Code {
 	return zkerr.OK
 }
 
+// blanks are the characters that Java trims: all up to the space, and none above.
+const blanks = "\x00\x01\x02\x03\x04\x05\x06\x07\x08\t\n\x0b\x0c\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f "
+
 func (e *Engine) getEphemerals(dst []byte, r *ReadRequest) ([]byte, zkerr.Code) {
 	var q proto.AnyPathRequest
 	if proto.Unmarshal(r.Body, &q) != nil {
 		return dst, zkerr.MarshallingError
 	}
 	prefix := q.Path
-	if t := strings.TrimSpace(prefix); t == "" || t == znode.Root {
+	if t := strings.Trim(prefix, blanks); t == "" || t == znode.Root {
 		prefix = ""
 	}
 	at, n := len(dst), uint32(0)

@@ -369,6 +369,7 @@ func TestGetEphemerals(t *testing.T) {
 	other.must(proto.OpCreate, create("/theirs", 1, open))
 	for prefix, want := range map[string][]string{
 		"/": {"/e", "/p/ab", "/p/abc", "/p/b"}, "": {"/e", "/p/ab", "/p/abc", "/p/b"}, "  ": {"/e", "/p/ab", "/p/abc", "/p/b"},
+		"\x00/\x1f": {"/e", "/p/ab", "/p/abc", "/p/b"}, "\u0085/": {}, // blank is what Java trims
 		"/p/ab": {"/p/ab", "/p/abc"}, "/none": {},
 	} {
 		g := c.read(proto.OpGetEphemerals, onlyPath(prefix))

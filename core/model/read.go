@@ -42,7 +42,7 @@ func (m *Model) Read(q Request) Result {
 		}
 		paths := []string{}
 		for _, p := range m.Ephemerals(q.Session) {
-			if t := strings.TrimSpace(r.Path); t == "" || t == "/" || strings.HasPrefix(p, r.Path) {
+			if t := strings.TrimFunc(r.Path, func(c rune) bool { return c <= 0x20 }); t == "" || t == "/" || strings.HasPrefix(p, r.Path) {
 				paths = append(paths, p)
 			}
 		}
