@@ -306,6 +306,10 @@ func (e *Engine) getAllChildrenNumber(dst []byte, r *ReadRequest) ([]byte, zkerr
 		return dst, zkerr.NoNode
 	case !e.readable(h, jute.PermRead, r.Auth):
 		return dst, zkerr.NoAuth
+	case q.Path == "":
+		// Apache counts the paths that begin with this one and a slash, so with the
+		// root itself.
+		return jute.AppendInt(dst, int32(e.view.Len())), zkerr.OK
 	case path == znode.Root:
 		return jute.AppendInt(dst, int32(e.view.Len()-1)), zkerr.OK
 	}

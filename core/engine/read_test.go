@@ -347,7 +347,7 @@ func TestGetAllChildrenNumber(t *testing.T) {
 	for _, p := range []string{"/p/kid/x", "/p/kid/x/y", "/p/other", "/pother"} {
 		c.must(proto.OpCreate, create(p, 0, open))
 	}
-	for path, want := range map[string]int32{"/": int32(r.e.NodeCount() - 1), "/p": 4, "/p/kid": 2, "/e": 0, "/zookeeper": 2} {
+	for path, want := range map[string]int32{"/": int32(r.e.NodeCount() - 1), "": int32(r.e.NodeCount()), "/p": 4, "/p/kid": 2, "/e": 0, "/zookeeper": 2} {
 		g := c.read(proto.OpGetAllChildrenNum, onlyPath(path))
 		if g.code != zkerr.OK || !bytes.Equal(g.body, jute.AppendInt(nil, want)) {
 			t.Errorf("%s has %v %x, want %d", path, g.code, g.body, want)

@@ -207,7 +207,7 @@ func (m *Model) countBelow(q Request) Result {
 	}
 	count := int32(0)
 	for p := range m.nodes {
-		if p != "/" && strings.HasPrefix(p, strings.TrimSuffix(path, "/")+"/") {
+		if (p != "/" || r.Path == "") && strings.HasPrefix(p, strings.TrimSuffix(path, "/")+"/") {
 			count++
 		}
 	}
