@@ -41,6 +41,8 @@ type Options struct {
 
 	Apache  []int    // ids of servers that are Apache's, whatever the environment says
 	JVMArgs []string // further arguments of the JVM, before the class
+
+	ApacheClasspath string // of a release other than what the environment says
 }
 
 // An Ensemble is one server, or several that know each other.

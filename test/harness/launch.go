@@ -31,8 +31,12 @@ func (s *Server) command() *exec.Cmd {
 		return exec.Command(args[0], args[1:]...)
 	}
 	// The heap is small, so that several of them leave room for the clients.
+	classpath := s.opt.ApacheClasspath
+	if classpath == "" {
+		classpath = ApacheClasspath(s.t)
+	}
 	args := []string{"-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.showDateTime=true",
-		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dzookeeper.jmx.log4j.disable=true", "-cp", ApacheClasspath(s.t)}
+		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dzookeeper.jmx.log4j.disable=true", "-cp", classpath}
 	args = append(append(args, s.opt.JVMArgs...), // of a property given twice the last counts
 		"org.apache.zookeeper.server.quorum.QuorumPeerMain", s.Config)
 	args = append(append(prefix, Tool(s.t, "java", "default-jre-headless")), args...)

@@ -1,0 +1,126 @@
+package oracle
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/zkcore/zkcore/test/harness"
+)
+
+// A release is an Apache to compare with.
+type release struct {
+	name      string
+	classpath func(t testing.TB) string
+	rules     rules
+}
+
+// rules say where a release answers in another way than 3.9.5. Differences that change one answer only
+// are made equal before they are compared; those that change what is there afterwards are left out of
+// the sequences.
+type rules struct {
+	// eventsWithoutZxid: before 3.9.0 the header of every event has zxid -1.
+	eventsWithoutZxid bool
+	// plainCreateInMulti: before 3.8.2 a create2 inside a multi is answered as a create.
+	plainCreateInMulti bool
+	// alwaysReadable: before 3.8.4 exists asks for no permission and events go to everybody, so that all ACLs
+	// of the sequences let everybody read.
+	alwaysReadable bool
+	// noWatcherChecks: before 3.9.0 removeWatches and checkWatches know three types, look at persistent watches under
+	// each, and find those of other clients.
+	noWatcherChecks bool
+	// noBadMulti: before 3.8.2 what stands in a multi with flags of no mode fails alone.
+	noBadMulti bool
+	// undecodableTakesZxid: before 3.9.0 not only a multi that does not decode takes a zxid, but every write.
+	undecodableTakesZxid bool
+	// oneMode: before 3.9.0 who watches a path in two modes has the last of them only, and who watches all below a
+	// path hears of children too: there are no persistent watches.
+	oneMode bool
+	// noIPv6: before 3.9.0 the ids of ip are IPv4 addresses.
+	noIPv6 bool
+	// noConfig: of an ensemble there is a text at /zookeeper/config, which a lone server has not.
+	noConfig bool
+	// noLoneCheck: before 3.8.5 a check outside a multi is logged, and not answered.
+	noLoneCheck bool
+}
+
+func (r *rules) eventZxid(z int64) int64 {
+	if r.eventsWithoutZxid {
+		return -1
+	}
+	return z
+}
+
+var releases = []release{
+	{name: "3.9.5", classpath: cached},
+	{name: "debian", classpath: harness.ApacheClasspath, rules: rules{
+		eventsWithoutZxid: true, plainCreateInMulti: true, alwaysReadable: true, noWatcherChecks: true, noBadMulti: true, noLoneCheck: true, oneMode: true, noIPv6: true, undecodableTakesZxid: true,
+	}},
+}
+
+// cached is the class path of the release whose jars the clients' tests use; what a server needs
+// beside them comes from Debian.
+func cached(t testing.TB) string {
+	t.Helper()
+	dir := filepath.Join(harness.Root(), ".cache", "clients", "curator")
+	var jars []string
+	for _, pattern := range []string{"zookeeper-3.9.5.jar", "zookeeper-jute-3.9.5.jar", "netty-*.jar", "slf4j-*.jar"} {
+		found, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(found) == 0 {
+			t.Fatalf("no %s in %s: %s", pattern, dir, harness.InstallHint)
+		}
+		jars = append(jars, found...)
+	}
+	for _, name := range []string{"metrics-core.jar", "snappy-java.jar"} {
+		jar := filepath.Join("/usr/share/java", name)
+		if _, err := os.Stat(jar); err != nil {
+			t.Fatalf("%v (Debian: zookeeper): %s", err, harness.InstallHint)
+		}
+		jars = append(jars, jar)
+	}
+	return strings.Join(jars, ":")
+}
+
+// start starts zkcore, alone or as several servers, and a lone Apache. With ZKCORE_TEST_SERVER=apache
+// Apache is compared with itself, which shows what can't be compared.
+func (r *release) start(t *testing.T, servers int) *pair {
+	t.Helper()
+	extra := map[string]string{
+		"forceSync":                                "no", // nobody pulls a plug here
+		"extendedTypesEnabled":                     "true",
+		"maxSessionTimeout":                        "40000",
+		"maxClientCnxns":                           "0",
+		"snapCount":                                "1000000",
+		"znode.container.checkIntervalMs":          "86400000",
+		"DigestAuthenticationProvider.superDigest": superDigest,
+	}
+	quiet := []string{"-Dorg.slf4j.simpleLogger.defaultLogLevel=error"} // a warning for each frame that is wrong
+	ours := harness.Start(t, harness.Options{Servers: servers, TickTimeMS: tickMS, InitLimit: 100, SyncLimit: 50, Extra: extra, JVMArgs: quiet, ApacheClasspath: r.classpath(t)})
+	theirs := harness.Start(t, harness.Options{TickTimeMS: tickMS, Extra: extra, Apache: []int{1}, JVMArgs: quiet, ApacheClasspath: r.classpath(t)})
+	rules := r.rules
+	rules.noConfig = servers > 1
+	p := &pair{ensembles: [2]*harness.Ensemble{ours, theirs}, rules: &rules, allowed: make(map[string]int)}
+	p.sides[0] = &side{name: "zkcore", addrs: ours.Addrs(), apache: harness.Apache()}
+	p.sides[1] = &side{name: fmt.Sprintf("Apache (%s)", r.name), addrs: theirs.Addrs(), apache: true}
+	if err := p.login(); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// stop ends the servers of a pair that is not needed any more.
+func (p *pair) stop() {
+	for _, e := range p.ensembles {
+		for _, s := range e.Running() {
+			s.Kill9()
+		}
+	}
+}
+
+// tickMS makes sessions that are to expire do so soon: the shortest timeout is twice that.
+const tickMS = 200
