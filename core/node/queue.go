@@ -182,7 +182,7 @@ func (n *Node) heardOf(items []item) {
 	if first == len(items) {
 		return
 	}
-	now := n.clockMS()
+	now := n.heardElsewhere()
 	n.trackMu.Lock()
 	defer n.trackMu.Unlock()
 	for i := range items[first:] {

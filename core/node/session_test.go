@@ -593,3 +593,24 @@ func TestSlowIsNotSilent(t *testing.T) {
 		}
 	})
 }
+
+// TestHeardBetweenReports: what a learner heard after its last report is not known to anybody
+// when it dies; its client has all of its timeout nevertheless.
+func TestHeardBetweenReports(t *testing.T) {
+	bubble(t, func(c *Config) { c.TickMS = 2000 }, func(t *testing.T, r *rig, _ func() *peer) {
+		const session = 2<<56 | 7
+		r.n.Receive(2, consensus.Request{Session: session, Op: int32(proto.OpCreateSession), Body: jute.AppendInt(nil, 4000)})
+		r.until("the session", func() bool { _, ok := r.session(session); return ok })
+		time.Sleep(1900 * time.Millisecond)
+		r.n.Touch(2, []consensus.Touch{{Session: session, TimeoutMS: 4000}})
+		// Heard from just before the next report, which does not come.
+		time.Sleep(time.Second)
+		begin := time.Now()
+		for open := true; open; _, open = r.session(session) {
+			time.Sleep(50 * time.Millisecond)
+		}
+		if passed := time.Since(begin); passed < 4*time.Second {
+			t.Fatalf("dead after %v", passed)
+		}
+	})
+}

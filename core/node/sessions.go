@@ -175,12 +175,17 @@ func (n *Node) expire(term uint64, nowMS int64) {
 // maxExpiryLines bounds the lines of one tick.
 const maxExpiryLines = 20
 
+// heardElsewhere is when, for all that a leader can know, a client may have been heard
+// from last by another server that speaks of it now: what that one hears until its next
+// report, half a tick later, is lost with it.
+func (n *Node) heardElsewhere() int64 { return n.clockMS() + n.cfg.TickMS/2 }
+
 // Touch tells a leader of sessions that a learner heard from.
 func (n *Node) Touch(_ consensus.ServerID, ts []consensus.Touch) {
 	if simbug.On("touches-dropped") {
 		return // who speaks to another server is his business
 	}
-	now := n.clockMS()
+	now := n.heardElsewhere()
 	n.trackMu.Lock()
 	defer n.trackMu.Unlock()
 	for _, t := range ts {
@@ -201,7 +206,7 @@ func (n *Node) Revalidate(from consensus.ServerID, t consensus.Touch) bool {
 	n.prepMu.Unlock()
 	if alive {
 		n.trackMu.Lock()
-		n.tracker.Add(t.Session, t.TimeoutMS, n.clockMS())
+		n.tracker.Add(t.Session, t.TimeoutMS, n.heardElsewhere())
 		n.trackMu.Unlock()
 	}
 	return alive
