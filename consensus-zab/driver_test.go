@@ -65,6 +65,7 @@ func (a *alone) Revalidated(int64, bool)                             {}
 func (a *alone) Synced(consensus.SyncID)                             {}
 func (a *alone) Touched() []consensus.Touch                          { return nil }
 func (a *alone) Snapshot() (consensus.Snapshot, error)               { return nil, errors.New("none") }
+func (a *alone) SetAside(string) error                               { return errors.New("none") }
 func (a *alone) Restore(consensus.Zxid, io.Reader) error             { return errors.New("none") }
 func (a *alone) view() (consensus.Role, []consensus.Zxid, error) {
 	a.mu.Lock()
@@ -184,6 +185,7 @@ func TestDiskErrorEndsTheProcess(t *testing.T) {
 func cluster(t *testing.T, opts map[string]string) (*consensustest.Cluster, consensus.ServerID) {
 	c := consensustest.NewCluster(t, Open, 3, 0)
 	c.Options = opts
+	c.Options["db.autocreate"] = "true" // server 3 is not there
 	c.Start(1)
 	c.Start(2)
 	return c, c.Leader()
@@ -484,6 +486,7 @@ func (l *logText) await(t *testing.T, words ...string) {
 // A sync is answered only when a majority said, after it was asked, whom it follows.
 func TestSyncAsksTheMajority(t *testing.T) {
 	c := consensustest.NewCluster(t, Open, 3, 0)
+	c.Options["db.autocreate"] = "true" // server 2 is not there
 	c.Start(1)
 	// Server 3 is this test: with it server 1 has a majority, and only with it.
 	conn, in := playVoter(t, c)

@@ -128,11 +128,14 @@ func newEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *journ
 	case cfg.Tick <= 0 || cfg.InitLimit <= 0 || cfg.SyncLimit <= 0:
 		return nil, errKey("tickTime, initLimit, syncLimit", "they must be positive in an ensemble")
 	}
-	epochs, err := e.openEpochs(s.last)
+	if err := fsys.MkdirAll(version2(cfg.DataDir)); err != nil {
+		return nil, fmt.Errorf("dataDir: %w", err)
+	}
+	worth, err := standing(fsys, cfg, &e.opts, s)
 	if err != nil {
 		return nil, err
 	}
-	void, err := e.amnesiac(s)
+	epochs, err := e.openEpochs(s.last, worth)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +152,7 @@ func newEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *journ
 		FinalizeWait: 200 * protocol.Millisecond, GiveUp: protocol.Time(giveUp),
 		CommitLogCount: o.logCount, CommitLogBytes: 64 << 20, ForceSnapshot: o.forceSnapshot,
 		MaxSnapshots: o.maxSnaps, MaxDiffs: o.maxDiffs,
-	}, protocol.Start{Base: s.base, Runs: s.runs, Accepted: epochs.Accepted, Current: epochs.Current, Void: void})
+	}, protocol.Start{Base: s.base, Runs: s.runs, Accepted: epochs.Accepted, Current: epochs.Current, Standing: worth})
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.status = consensus.Status{Peer: "looking", Logged: s.last, Committed: s.base, Quorum: e.voters,
 		LastProposal: -1, MinProposal: -1, MaxProposal: -1}
@@ -227,11 +230,8 @@ func splitHostPort(a string) (quorum.HostPort, error) {
 }
 
 // openEpochs reads the epoch files.
-func (e *ensemble) openEpochs(last consensus.Zxid) (txnlog.Epochs, error) {
+func (e *ensemble) openEpochs(last consensus.Zxid, worth protocol.Standing) (txnlog.Epochs, error) {
 	dir := version2(e.cfg.DataDir)
-	if err := e.fs.MkdirAll(dir); err != nil {
-		return txnlog.Epochs{}, fmt.Errorf("dataDir: %w", err)
-	}
 	// The log is synced before currentEpoch is written, so that a server that dies between
 	// the two has more than it claims, never less. What it has then, up to some txn of the
 	// epoch of its last one, is what a follower of that epoch has.
@@ -243,6 +243,11 @@ func (e *ensemble) openEpochs(last consensus.Zxid) (txnlog.Epochs, error) {
 	if err != nil {
 		return txnlog.Epochs{}, err
 	}
+	if worth != protocol.Proven {
+		// What there is in the log is part of what a leader sent. It counts for nothing
+		// until the epoch is there that comes last.
+		return txnlog.Epochs{Accepted: max(accepted, current), Current: current}, nil
+	}
 	if ok && known && last.Epoch() > current && last.Epoch() <= accepted {
 		e.cfg.Log.Warn("the last synchronisation with a leader was cut short", "currentEpoch", current, "zxid", last)
 		if err := txnlog.WriteEpoch(e.fs, dir, txnlog.CurrentEpoch, last.Epoch()); err != nil {
@@ -250,27 +255,6 @@ func (e *ensemble) openEpochs(last consensus.Zxid) (txnlog.Epochs, error) {
 		}
 	}
 	return txnlog.OpenEpochs(e.fs, dir, last)
-}
-
-// amnesiac says whether this server's data may have been lost: it has none, and the
-// configuration says that an empty directory alone does not mean a new server.
-func (e *ensemble) amnesiac(s store) (bool, error) {
-	mark := e.cfg.LogDir + "/initialize"
-	_, err := e.fs.Stat(mark)
-	fresh := err == nil
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, err // not to know whether there is a mark is not to know that there is none
-	}
-	if fresh {
-		if err := e.fs.Remove(mark); err != nil {
-			return false, err
-		}
-	}
-	if s.last > 0 || fresh || e.opts.autocreate {
-		return false, nil
-	}
-	e.cfg.Log.Warn("no data: this server votes only after it got a leader's snapshot", "db.autocreate", false)
-	return true, nil
 }
 
 func (e *ensemble) now() protocol.Time {
@@ -655,6 +639,12 @@ func (e *ensemble) saveEpoch(name string, id uint64, epoch int64) {
 		if err := txnlog.WriteEpoch(e.fs, version2(e.cfg.DataDir), name, epoch); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
+		if name == txnlog.CurrentEpoch {
+			// All that came before it is durable: this server is one like any other now.
+			if err := removeStanding(e.fs, e.cfg.DataDir); err != nil {
+				return err
+			}
+		}
 		e.post(func(m *protocol.Member, now protocol.Time) { m.Saved(now, id) })
 		return nil
 	})
@@ -993,6 +983,16 @@ func (e *ensemble) Checkpoint(saved, needed consensus.Zxid) error {
 		m.Checkpoint(now, saved)
 		e.journal.do(func() error { return checkpoint(e.log, e.cfg, needed) })
 	})
+	return nil
+}
+
+func (e *ensemble) Distrust(at consensus.Zxid, why string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return consensus.ErrClosed
+	}
+	e.post(func(m *protocol.Member, now protocol.Time) { m.Distrust(now, why) })
 	return nil
 }
 

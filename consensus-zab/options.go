@@ -33,8 +33,8 @@ type options struct {
 	maxDiffs         int
 	connectTicks     int // connectToLearnerMasterLimit
 	connectDelay     time.Duration
-	autocreate       bool // db.autocreate
-	queueBytes       int  // zkcore.learner.queueBytes
+	autocreate       string // db.autocreate: "true", "false", or "" if it is not set
+	queueBytes       int    // zkcore.learner.queueBytes
 }
 
 // unused are keys of Apache's for what this module has no use for, or not yet, with
@@ -117,8 +117,10 @@ func parseOptions(m map[string]string, log *slog.Logger) options {
 		maxDiffs:         int(number("leader.maxConcurrentDiffSyncs", 100, 1)),
 		connectTicks:     int(number("connectToLearnerMasterLimit", 0, 0)),
 		connectDelay:     ms("leaderConnectDelayDuringRetryMs", 25, 1),
-		autocreate:       flag("db.autocreate", true),
 		queueBytes:       int(number("zkcore.learner.queueBytes", 256<<20, 1<<20)),
+	}
+	if v, ok := get("db.autocreate"); ok && v != "" {
+		o.autocreate = strconv.FormatBool(flag("db.autocreate", true))
 	}
 	if v, ok := get("forceSync"); ok {
 		switch v {

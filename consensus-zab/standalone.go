@@ -221,6 +221,11 @@ func (s *standalone) Checkpoint(saved, needed consensus.Zxid) error {
 	return nil
 }
 
+func (s *standalone) Distrust(at consensus.Zxid, why string) error {
+	s.cfg.Fail(consensus.ExitDigest, fmt.Errorf("%s, and a standalone server has nobody to get the right state from: restore a backup, or see docs/operations.md, Damage", why))
+	return nil
+}
+
 func (s *standalone) Reconfigure(uint64, string) error { return consensus.ErrUnsupported }
 
 func (s *standalone) Caps() consensus.Caps { return consensus.Caps{} }

@@ -24,12 +24,26 @@ func OpenFS(fsys vfs.FS) consensus.Open {
 		o := parseOptions(cfg.Options, cfg.Log)
 		m := meter{cfg.Metrics}
 		s, err := openStore(fsys, cfg, &o, n)
+		if errors.Is(err, consensus.ErrDamaged) {
+			if len(cfg.Servers) == 0 {
+				return nil, &consensus.ExitError{Code: consensus.ExitDamage, Err: err}
+			}
+			if err := setAside(fsys, cfg, n, err); err != nil {
+				return nil, fmt.Errorf("set damaged data aside: %w", err)
+			}
+			fresh := s.initialize
+			s, err = openStore(fsys, cfg, &o, n)
+			s.initialize = fresh
+		}
 		if err != nil {
 			return nil, err
 		}
 		j := newJournal(s.log, &o, cfg.Fail, cfg.Log, m)
 		c := newCaller(n, o.queueBytes)
 		if len(cfg.Servers) == 0 {
+			if err := mayStandAlone(fsys, cfg); err != nil {
+				return nil, err
+			}
 			alone := &standalone{cfg: cfg, log: s.log, journal: j, caller: c, m: m, quorum: 1}
 			go j.run()
 			go c.run()
@@ -46,6 +60,9 @@ type store struct {
 	base consensus.Zxid // the state that the node recovered
 	last consensus.Zxid // of the log, or base
 	runs []protocol.Run // what the log holds above base
+	// initialize says that the operator's file of that name was there: an empty disk is
+	// that of a new server.
+	initialize bool
 }
 
 // openStore recovers the node and opens the log that continues its state.
@@ -63,13 +80,34 @@ func openStore(fsys vfs.FS, cfg consensus.Config, o *options, n consensus.Node) 
 			return s, fmt.Errorf("dataLogDir: %w", err)
 		}
 	}
+	// The node may remove it.
+	mark := cfg.LogDir + "/initialize"
+	if _, err := fsys.Stat(mark); err == nil {
+		s.initialize = true
+	}
 	base, err := n.Recover(math.MaxInt64)
+	if err != nil {
+		return s, err
+	}
+	if err := fsys.Remove(mark); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return s, err
+	}
+	if len(cfg.Servers) > 0 {
+		// A damaged epoch file is found here, before anything is written.
+		for _, name := range []string{txnlog.AcceptedEpoch, txnlog.CurrentEpoch} {
+			if _, _, err := txnlog.ReadEpoch(fsys, version2(cfg.DataDir), name); err != nil {
+				return s, err
+			}
+		}
+	}
+	// A snapshot that the node could not read says how far this server was.
+	newest, err := txnlog.NewestName(fsys, version2(cfg.DataDir))
 	if err != nil {
 		return s, err
 	}
 	start := time.Now()
 	l, rec, err := txnlog.OpenLog(fsys, dir, txnlog.Options{
-		From: base, PreAllocKB: o.preAllocKB, NoSync: o.noSync, SizeLimitKB: o.logSizeKB, MaxRecord: o.maxRecord,
+		From: base, AtLeast: newest, PreAllocKB: o.preAllocKB, NoSync: o.noSync, SizeLimitKB: o.logSizeKB, MaxRecord: o.maxRecord,
 		Visit: func(t consensus.Txn) error {
 			s.runs = addRun(s.runs, t.Zxid)
 			return nil

@@ -30,6 +30,13 @@ type Election struct {
 	decideAt Time // when the proposal is final; 0 while no quorum supports it
 	seasoned bool // this is not the first election
 
+	// A server without data listens before it votes.
+	blank    bool              // it listens
+	entitled bool              // it votes
+	heard    map[ServerID]Vote // who told his vote in this round
+	fresh    int64             // from this round on it counts; 0: not known yet
+	joined   bool              // what was settled is what others had settled already
+
 	reach map[ServerID]Reach
 }
 
@@ -59,12 +66,69 @@ func (e *Election) Start(now Time, last Zxid, epoch int64) {
 	}
 	e.interval = e.cfg.MinNotify
 	e.settled = map[ServerID]Vote{}
+	e.blank, e.entitled, e.joined, e.fresh = false, false, false, 0
 	e.newRound(now, e.initial)
 }
 
+// StartBlank begins a new election of a server without data. It says that, as a new
+// server of Apache's would: a vote for itself, which anybody's beats who has anything. It
+// is nobody else's vote until it is entitled to one.
+func (e *Election) StartBlank(now Time) {
+	e.Start(now, 0, 0)
+	e.blank = true
+	e.decideAt = 0
+	e.entitle(now)
+}
+
+// entitle lets a server without data vote once it has heard the votes of all, in a round
+// that began after it had heard from all: the first message of a server may be one that
+// it sent to the life before. What is best among all votes has all that was ever
+// committed, as far as it still exists. So this server supports nothing less.
+func (e *Election) entitle(now Time) {
+	if len(e.Missing()) > 0 {
+		return
+	}
+	if e.fresh == 0 && len(e.heard) > 0 {
+		e.clock++
+		e.fresh = e.clock
+		e.newRound(now, e.initial)
+		return
+	}
+	best := e.initial
+	for _, id := range e.cfg.Quorum.Voters() {
+		if v, ok := e.heard[id]; ok && e.beats(v, best) {
+			best = v
+		}
+	}
+	best.State, best.Version, best.ElectionEpoch = 0, 0, -1
+	e.blank, e.entitled, e.initial = false, true, best
+	heard := e.heard
+	e.newRound(now, best)
+	for id, v := range heard {
+		e.recv[id] = v
+	}
+	e.count(now)
+}
+
+// Missing are the voters that a server without data has not heard a vote of.
+func (e *Election) Missing() []ServerID {
+	var missing []ServerID
+	for _, id := range e.cfg.Quorum.Voters() {
+		if _, ok := e.heard[id]; !ok && id != e.cfg.ID && e.weight(id) != 0 {
+			missing = append(missing, id)
+		}
+	}
+	return missing
+}
+
+func (e *Election) weight(id ServerID) int64 { return e.cfg.Quorum.members.Weight(int64(id)) }
+
+// Entitled says of a server without data that it had a say in what was settled.
+func (e *Election) Entitled() bool { return e.entitled && !e.joined }
+
 // newRound begins with an empty urn and a proposal.
 func (e *Election) newRound(now Time, proposal Vote) {
-	e.recv = map[ServerID]Vote{}
+	e.recv, e.heard = map[ServerID]Vote{}, map[ServerID]Vote{}
 	e.propose(now, proposal)
 }
 
@@ -135,6 +199,18 @@ func (e *Election) looking(now Time, from ServerID, n Notification) {
 		// One of the two suspects that it lost its data: no vote of it counts.
 		return
 	}
+	if e.blank {
+		if n.ElectionEpoch > e.clock {
+			e.clock = n.ElectionEpoch
+			e.interval = e.cfg.MinNotify
+			e.newRound(now, e.initial)
+		}
+		v := n.Vote()
+		v.Version = 0
+		e.heard[from] = v
+		e.entitle(now)
+		return
+	}
 	if n.ElectionEpoch > e.clock {
 		e.clock = n.ElectionEpoch
 		e.interval = e.cfg.MinNotify
@@ -160,7 +236,7 @@ func (e *Election) looking(now Time, from ServerID, n Notification) {
 // wait for.
 func (e *Election) count(now Time) {
 	supports := func(id ServerID) bool { v, ok := e.recv[id]; return ok && v.Matches(e.proposal) }
-	if !e.cfg.Quorum.Has(supports) {
+	if e.blank || !e.cfg.Quorum.Has(supports) {
 		e.decideAt = 0
 		return
 	}
@@ -186,13 +262,14 @@ func (e *Election) heardSettled(from ServerID, n Notification) bool {
 		kept.Version = 0 // what Apache stores here is matched by its leader alone
 		e.recv[from] = kept
 		if e.leads(e.recv, b) {
+			e.joined = true
 			e.settle(b)
 			return true
 		}
 	}
 	e.settled[from] = b
 	if e.leads(e.settled, b) {
-		e.clock = n.ElectionEpoch
+		e.clock, e.joined = n.ElectionEpoch, true
 		e.settle(b)
 		return true
 	}

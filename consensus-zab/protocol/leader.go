@@ -942,6 +942,18 @@ func (l *leader) tick() string {
 	return ""
 }
 
+// dispensable says whether the others can go on without this leader, and lose nothing
+// by it.
+func (l *leader) dispensable() bool {
+	if l.stage != broadcasting {
+		return false
+	}
+	return l.m.cfg.Quorum.Has(func(id ServerID) bool {
+		p := l.byID[id]
+		return id != l.m.cfg.ID && p != nil && p.voter && p.active
+	})
+}
+
 // mayFollow says whether a voter is here or may still come.
 func (l *leader) mayFollow(id ServerID) bool {
 	return id == l.m.cfg.ID || l.byID[id] != nil || !l.elsewhere[id] && l.m.election.reach[id] != Refused

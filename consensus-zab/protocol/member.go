@@ -14,10 +14,28 @@ type Start struct {
 	Base              Zxid  // the state that the node recovered
 	Runs              []Run // what the log holds above it
 	Accepted, Current int64 // the epoch files
-	// Void says that this server may have lost its history: it votes for nobody, and
-	// takes a snapshot from a leader that others elected.
-	Void bool
+	// Standing is what this server's silence about its history is worth.
+	Standing Standing
 }
+
+// A Standing says whether a server may help to make a quorum. What a quorum had
+// acked must be on a server of every later one, and a server that lost its disk
+// can't tell what it had acked.
+type Standing uint8
+
+// The standings. All but Proven last until the server has a leader's history and the
+// epoch of it on disk.
+const (
+	// Proven is a server that has all that it ever acked.
+	Proven Standing = iota
+	// Blank is a server without any data: it may be new, or have a new disk. It takes part
+	// in an election when it has heard from every voter, each of which had a vote to give,
+	// and then only for what is the best of them all. Else it waits for a leader that a
+	// quorum follows without it, and takes a snapshot.
+	Blank
+	// Lost is a server that knows that its data is lost: it only joins such a leader.
+	Lost
+)
 
 // A Member moves between looking, leading and following. It is for one goroutine.
 type Member struct {
@@ -33,11 +51,27 @@ type Member struct {
 
 	accepted, current int64 // epochs on disk, or on their way there
 	acceptedID        uint64
+	savingCurrent     map[uint64]bool
 	acceptedDurable   bool  // accepted is on disk
 	seen              int64 // the highest epoch that any server has accepted, as far as it said so
 	failures          int   // to find or to be a leader, since the last time that it succeeded
 	lookAt            Time  // when to look again
-	void              bool
+	// void says that the log does not lead to any state: it takes a leader's snapshot to
+	// go on. Until then this server votes for nobody.
+	void     bool
+	standing Standing
+	// entitled is set for a Blank server that was part of the election of the leader that
+	// it follows, or is.
+	entitled bool
+	told     Time // when the operator was told last why this server waits
+	// doubted is set when the node said that its state is not right, and why it did if the
+	// machines were busy then.
+	doubted bool
+	doubt   string
+
+	disk   Disk
+	handed bool // this server gave up leading since its disk is nearly full
+	stand  Time // before that it takes no part in an election
 
 	term uint64
 	role consensus.Role
@@ -55,8 +89,9 @@ type Member struct {
 
 // New makes a member. Its Begin is the first input.
 func New(cfg *Config, s Start) *Member {
-	m := &Member{cfg: cfg, accepted: s.Accepted, acceptedDurable: true, current: s.Current, void: s.Void,
-		hist: newHistory(s.Base, s.Runs), scanned: map[uint64]func([]Run, Zxid, bool){}}
+	m := &Member{cfg: cfg, accepted: s.Accepted, acceptedDurable: true, current: s.Current, void: s.Standing == Lost, standing: s.Standing,
+		savingCurrent: map[uint64]bool{},
+		hist:          newHistory(s.Base, s.Runs), scanned: map[uint64]func([]Run, Zxid, bool){}}
 	m.election = newElection(cfg, m.out)
 	return m
 }
@@ -100,6 +135,7 @@ func (m *Member) saveAccepted(epoch int64) uint64 {
 func (m *Member) saveCurrent(epoch int64) uint64 {
 	m.ids++
 	m.current = epoch
+	m.savingCurrent[m.ids] = true
 	m.out(SaveCurrent{ID: m.ids, Epoch: epoch})
 	return m.ids
 }
@@ -110,9 +146,9 @@ func (m *Member) scan(from Zxid, limited bool) uint64 {
 	return m.ids
 }
 
-// lastZxid is the last txn of this server's history, -1 if it doesn't know.
+// lastZxid is the last txn of this server's history, -1 if that counts for nothing.
 func (m *Member) lastZxid() Zxid {
-	if m.void {
+	if m.void || m.standing == Lost || m.standing == Blank && !m.entitled {
 		return -1
 	}
 	return m.hist.last
@@ -157,7 +193,7 @@ func (m *Member) look(why string) {
 	}
 	m.count("looking_count", 1)
 	// The first tries come at once: they are what a failover waits for.
-	m.lookAt = m.now
+	m.lookAt = max(m.now, m.stand)
 	if m.failures++; m.failures > 5 {
 		m.lookAt += min(Time(m.failures)*10*Millisecond, 500*Millisecond)
 	}
@@ -167,7 +203,7 @@ func (m *Member) look(why string) {
 
 // tryElect begins an election unless it is not yet time.
 func (m *Member) tryElect() {
-	if m.waiting && !m.busy && m.now >= m.lookAt {
+	if m.waiting && !m.busy && m.now >= m.lookAt && m.disk != DiskFull {
 		m.elect()
 	}
 }
@@ -175,13 +211,42 @@ func (m *Member) tryElect() {
 func (m *Member) elect() {
 	m.waiting = false
 	m.looking = m.now
+	m.entitled = false
+	m.told = m.now
 	m.report("looking", "zxid", m.lastZxid(), "epoch", m.current, "round", m.election.clock+1)
+	if m.standing == Blank && !m.void && !m.cfg.Observer {
+		m.election.StartBlank(m.now)
+		return
+	}
 	m.election.Start(m.now, m.lastZxid(), m.current)
+}
+
+// complain tells the operator what a server without a vote waits for.
+func (m *Member) complain() {
+	const every = 10000 * Millisecond
+	if m.cfg.Observer || m.now-m.told < every || m.lastZxid() != -1 {
+		return
+	}
+	m.told = m.now
+	switch {
+	case m.doubted:
+		m.warn("this server waits for a leader that a quorum follows without it, to get its state anew")
+	case m.standing == Blank && !m.void:
+		m.warn("this server has no data, and waits for a leader, or until every voter is there: one that is not may have what was written",
+			"missing", m.election.Missing(), "help", "start the missing servers; or, if this ensemble never held data, put an empty file named initialize into dataLogDir and restart")
+	default:
+		m.warn("this server has lost its data, and waits for a leader that a quorum follows without it",
+			"help", "start the other servers; if their data is lost too, see docs/operations.md, Damage")
+	}
 }
 
 // ready ends being busy.
 func (m *Member) ready() {
 	m.busy = false
+	if why := m.doubt; why != "" {
+		m.doubt = ""
+		m.distrust(why)
+	}
 	m.tryElect()
 }
 
@@ -191,6 +256,7 @@ func (m *Member) elected() {
 	leader := ServerID(v.Leader)
 	took := (m.now - m.looking) / Millisecond
 	m.observe("election_time", "", float64(m.now-m.looking)/float64(Millisecond))
+	m.entitled = m.election.Entitled()
 	m.report("elected", "leader", leader, "zxid", Zxid(v.Zxid), "epoch", v.PeerEpoch, "round", v.ElectionEpoch, "ms", int64(took))
 	if state == quorum.Leading {
 		m.leader = newLeader(m)
@@ -206,6 +272,8 @@ func (m *Member) Tick(now Time) {
 	case m.leader != nil:
 		if why := m.leader.tick(); why != "" {
 			m.look(why)
+		} else {
+			m.handOver()
 		}
 	case m.learner != nil:
 		if why := m.learner.tick(); why != "" {
@@ -215,6 +283,9 @@ func (m *Member) Tick(now Time) {
 		m.tryElect()
 	case m.election.Tick(now):
 		m.elected()
+	default:
+		m.complain()
+		m.fallBack()
 	}
 	m.flush()
 }
@@ -226,7 +297,7 @@ func (m *Member) Next() Time {
 		return m.leader.next()
 	case m.learner != nil:
 		return m.learner.next()
-	case m.waiting && m.busy:
+	case m.waiting && (m.busy || m.disk == DiskFull):
 		return m.now + m.cfg.Tick/2
 	case m.waiting:
 		return max(m.lookAt, m.now)
@@ -369,6 +440,10 @@ func (m *Member) Saved(now Time, id uint64) {
 	if id == m.acceptedID {
 		m.acceptedDurable = true
 	}
+	if m.savingCurrent[id] {
+		delete(m.savingCurrent, id)
+		m.prove()
+	}
 	if m.leader != nil {
 		m.leader.saved(id)
 	}
@@ -376,6 +451,19 @@ func (m *Member) Saved(now Time, id uint64) {
 		m.learner.saved(id)
 	}
 	m.flush()
+}
+
+// prove is told that the history of a leader, and its epoch, are on disk: this server has
+// a vote from now on.
+func (m *Member) prove() {
+	if m.standing == Proven {
+		return
+	}
+	m.standing = Proven
+	if m.leader == nil && m.learner == nil && !m.waiting {
+		m.waiting = true
+		m.tryElect()
+	}
 }
 
 // Scanned answers a Scan: the parts of the log above From; the last txn in it that is not
@@ -432,7 +520,8 @@ func (m *Member) restore(c Conn, z Zxid) {
 	m.busy = true
 	// A snapshot below the one that is on this server's disk can come from a leader that
 	// was just started itself. What this server has is better, and may be needed.
-	skip := !m.void && z < m.hist.base
+	sure := !m.void && (m.standing == Proven || m.entitled)
+	skip := sure && z < m.hist.base
 	m.out(Restore{Conn: c, Zxid: z, Skip: skip})
 	f := m.learner
 	m.restored = func(err error) {
@@ -453,7 +542,7 @@ func (m *Member) restore(c Conn, z Zxid) {
 			m.out(Recover{Max: z})
 			m.recovered = func(Zxid) { m.adopt(f, z, false) }
 		default:
-			m.adopt(f, z, !m.void && z < m.hist.last && m.hist.contains(z))
+			m.adopt(f, z, sure && z < m.hist.last && m.hist.contains(z))
 		}
 	}
 }
@@ -473,7 +562,7 @@ func (m *Member) adopt(f *learner, z Zxid, kept bool) {
 		gen := h.gen + 1
 		m.hist = newHistory(z, nil)
 		m.hist.gen = gen
-		m.void = false
+		m.void, m.doubted = false, false
 		m.out(ResetLog{z})
 	}
 	m.ready()
@@ -569,6 +658,67 @@ func (m *Member) Revalidate(now Time, term uint64, t consensus.Touch) {
 	if m.learner != nil && m.learner.step == serving && term == m.term {
 		m.learner.revalidate(t)
 	}
+}
+
+// Distrust says that the node's state is not what the txns should have made of it. The
+// log is as good as before, but it does not say which state was the last good one: so
+// that comes from a leader, as for a server whose log leads nowhere. Who is wrong, this
+// server or the leader, shows in whether a quorum goes on without this one.
+func (m *Member) Distrust(now Time, why string) {
+	m.at(now)
+	if m.busy {
+		m.doubt = why
+		return
+	}
+	m.distrust(why)
+	m.flush()
+}
+
+func (m *Member) distrust(why string) {
+	m.void, m.doubted = true, true
+	m.look(why)
+}
+
+// fallBack is for a server in doubt that is needed: nobody leads without it. What it has
+// on disk may well be good; if it is not, the node says so again.
+func (m *Member) fallBack() {
+	if !m.doubted || m.now-m.looking < 2*m.cfg.initTimeout() {
+		return
+	}
+	m.warn("no quorum stands without this server: it goes back to the state on its disk")
+	m.void, m.doubted = false, false
+	m.waiting = true
+	m.recover(math.MaxInt64, func() {})
+}
+
+// Disk tells how full the disk is. A server whose disk is full can't be part of a quorum:
+// it would hold up all the others.
+func (m *Member) Disk(now Time, d Disk) {
+	m.at(now)
+	was := m.disk
+	m.disk = d
+	switch {
+	case d == DiskFull && was != DiskFull:
+		m.look("the disk is full")
+	case d != DiskFull && was == DiskFull:
+		m.tryElect()
+	case d == DiskOK:
+		m.handed = false
+	}
+	m.handOver()
+	m.flush()
+}
+
+// handOver ends the leadership of a server whose disk is nearly full, if others can lead.
+// It keeps out of the election that follows for a while; should it have to lead again,
+// it does.
+func (m *Member) handOver() {
+	if m.disk != DiskLow || m.handed || m.leader == nil || !m.leader.dispensable() {
+		return
+	}
+	m.handed = true
+	m.stand = m.now + 5*m.cfg.FinalizeWait
+	m.look("the disk is nearly full: another server shall lead")
 }
 
 // Checkpoint says that the node's state at saved is on disk. What the log holds at or below

@@ -49,6 +49,8 @@ type world struct {
 	snaps   int
 	truncs  int
 	crashes int
+	disks   int // replaced, or set aside
+	doubts  int
 	trace   *strings.Builder
 	hash    uint64
 	failed  bool
@@ -103,6 +105,9 @@ type server struct {
 	log               []Txn
 	accepted, current int64
 	snaps             []simState
+	standing          Standing
+	gone              []Txn // what was on the disk before it was replaced: acked, but not there any more
+	disk              Disk
 
 	// The journal: what was given to it and is not durable.
 	jobs    []func()
@@ -261,14 +266,19 @@ func (s *server) start() {
 		last = runs[len(runs)-1].Last
 	}
 	// As the driver mends what a crash between log and currentEpoch leaves.
-	if last.Epoch() > s.current {
+	if last.Epoch() > s.current && s.standing == Proven {
 		if last.Epoch() > s.accepted {
 			s.w.fail("server %d: log of epoch %d, accepted %d", s.id, last.Epoch(), s.accepted)
 		}
 		s.current = last.Epoch()
 	}
-	s.m = New(&s.cfg, Start{Base: s.state.zxid, Runs: runs, Accepted: s.accepted, Current: s.current})
-	s.w.logf(s, "start at %v, log to %v, epochs %d %d", s.state.zxid, last, s.accepted, s.current)
+	// As the driver marks a directory without data before anything is written to it.
+	if s.standing == Proven && last == 0 && s.current == 0 {
+		s.standing = Blank
+	}
+	s.m = New(&s.cfg, Start{Base: s.state.zxid, Runs: runs, Accepted: s.accepted, Current: s.current, Standing: s.standing})
+	s.w.logf(s, "start at %v, log to %v, epochs %d %d, standing %d", s.state.zxid, last, s.accepted, s.current, s.standing)
+	s.disk = DiskOK
 	s.m.Begin(s.w.now)
 	s.ticked, s.tickAt = s.w.now, 0
 	s.work()
@@ -414,7 +424,10 @@ func (s *server) do(o Output) {
 		s.job(func() {}, func() { s.accepted = o.Epoch; s.m.Saved(w.now, o.ID) })
 	case SaveCurrent:
 		w.logf(s, "save epoch %d, log %v %v window %v %d", o.Epoch, s.m.hist.last, s.m.hist.durable, s.m.hist.lo, len(s.m.hist.window))
-		s.job(func() {}, func() { s.current = o.Epoch; s.m.Saved(w.now, o.ID) })
+		s.job(func() {}, func() {
+			s.current, s.standing, s.gone = o.Epoch, Proven, nil
+			s.m.Saved(w.now, o.ID)
+		})
 	case Truncate:
 		w.truncs++
 		s.job(func() {}, func() { s.truncate(o.Zxid, o.Base) })
@@ -641,7 +654,7 @@ func (s *server) job(begin, done func()) {
 }
 
 func (s *server) journal() {
-	if s.syncing || len(s.jobs) == 0 {
+	if s.syncing || len(s.jobs) == 0 || s.disk == DiskFull {
 		return
 	}
 	s.syncing = true
@@ -807,7 +820,53 @@ func (s *server) has(t Txn) bool {
 			return true
 		}
 	}
-	return false
+	// A disk that was replaced since had it when it was acked.
+	return slices.ContainsFunc(s.gone, func(g Txn) bool { return g.Zxid == t.Zxid && sum(g) == sum(t) })
+}
+
+// replace gives a server that is down an empty disk, or one whose data was set aside.
+func (s *server) replace(as Standing) {
+	w := s.w
+	w.disks++
+	w.logf(s, "its disk is replaced, standing %d", as)
+	s.gone = append(s.gone, s.log...)
+	s.log, s.snaps, s.current = nil, nil, 0
+	s.standing = as
+	if as == Blank {
+		s.accepted = 0
+		s.standing = Proven // nobody tells it
+	}
+}
+
+// replaceable says whether a disk may go: no majority of the voters may be without
+// what it had at a time.
+func (w *world) replaceable(s *server) bool {
+	without, voters := 0, 0
+	for _, o := range w.all {
+		if o.cfg.Observer {
+			continue
+		}
+		voters++
+		if o != s && (o.standing != Proven || o.current == 0) {
+			without++
+		}
+	}
+	if s.cfg.Observer {
+		return true
+	}
+	return s.current > 0 && without+1 <= (voters-1)/2
+}
+
+// setDisk tells a server how full its disk is, as the driver does.
+func (s *server) setDisk(d Disk) {
+	if !s.up {
+		return
+	}
+	s.w.logf(s, "disk: %d", d)
+	s.disk = d
+	s.m.Disk(s.w.now, d)
+	s.work()
+	s.journal()
 }
 
 func (s *server) setRole(r consensus.Role) {
@@ -977,7 +1036,27 @@ func (w *world) nemesis() {
 				}
 			}
 		}
-		switch w.rng.IntN(8) {
+		switch w.rng.IntN(12) {
+		case 8, 9: // a disk is lost
+			if w.replaceable(victim) {
+				if victim.up {
+					victim.crash()
+				}
+				victim.replace(Blank + Standing(w.rng.IntN(2)))
+				w.at(w.now+Time(w.rng.IntN(2000))*Millisecond, nil, victim.restart)
+			}
+		case 10: // a disk fills up, and has space again
+			if victim.up && victim.wake <= w.now {
+				victim.setDisk(DiskLow + Disk(w.rng.IntN(2)))
+				w.at(w.now+Time(w.rng.IntN(4000))*Millisecond, nil, func() { victim.setDisk(DiskOK) })
+			}
+		case 11: // a tree goes wrong
+			if victim.up && victim.wake <= w.now && victim.role.State != consensus.Looking {
+				w.doubts++
+				w.logf(victim, "distrusts its state")
+				victim.m.Distrust(w.now, "test")
+				victim.work()
+			}
 		case 0, 1:
 			if victim.up {
 				victim.crash()
@@ -1041,6 +1120,7 @@ func simulate(t *testing.T, seed uint64) *world {
 	clear(w.cut)
 	for _, s := range w.all {
 		s.restart()
+		s.setDisk(DiskOK)
 	}
 	w.run(15000 * Millisecond)
 	before := w.acked
@@ -1077,17 +1157,18 @@ func TestSimulation(t *testing.T) {
 		t.Log("\n" + w.trace.String())
 		return
 	}
-	var acked, syncs, snaps, truncs, crashes int
+	var acked, syncs, snaps, truncs, crashes, disks, doubts int
 	for i := range *seeds {
 		w := simulate(t, uint64(i+1))
 		acked, syncs, snaps, truncs, crashes = acked+w.acked, syncs+w.syncs, snaps+w.snaps, truncs+w.truncs, crashes+w.crashes
+		disks, doubts = disks+w.disks, doubts+w.doubts
 		if w.failed {
 			trace := w.trace.String()
 			t.Fatalf("go test -run TestSimulation -seed %d\n%s", w.seed, trace[max(0, len(trace)-6000):])
 		}
 	}
-	t.Logf("%d seeds: %d txns, %d syncs, %d snapshots, %d truncations, %d crashes", *seeds, acked, syncs, snaps, truncs, crashes)
-	if snaps == 0 || truncs == 0 || syncs == 0 || crashes == 0 {
+	t.Logf("%d seeds: %d txns, %d syncs, %d snapshots, %d truncations, %d crashes, %d disks replaced, %d doubts", *seeds, acked, syncs, snaps, truncs, crashes, disks, doubts)
+	if snaps == 0 || truncs == 0 || syncs == 0 || crashes == 0 || disks == 0 || doubts == 0 {
 		t.Error("the simulation does not reach what it is to test")
 	}
 }

@@ -44,6 +44,16 @@ const (
 	Refused       // the last attempt was refused: no process listens
 )
 
+// Disk says how full the disk is that the log is on.
+type Disk uint8
+
+// The states of the disk.
+const (
+	DiskOK   Disk = iota
+	DiskLow       // the reserve is touched
+	DiskFull      // the reserve is all but used up: nothing more is written
+)
+
 // An Output is one thing to do, one of the types below.
 type Output any
 

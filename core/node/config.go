@@ -83,10 +83,10 @@ type Config struct {
 	Fail func(code int, err error)
 }
 
-// Exit codes, as Apache has them.
+// Exit codes: see package consensus.
 const (
-	ExitUnexpected = 1  // an error that nothing can be done about
-	ExitSnapshot   = 10 // a snapshot can't be written
+	ExitUnexpected = consensus.ExitUnexpected
+	ExitSnapshot   = consensus.ExitSnapshot
 )
 
 type noMetrics struct{}

@@ -24,7 +24,7 @@ const (
 // parts, with those reads answered in between: no read shows what its own client
 // asked for later.
 func (n *Node) Deliver(txns []consensus.Txn) {
-	if n.failed.Load() || len(txns) == 0 {
+	if n.failed.Load() || len(txns) == 0 || n.doubts() {
 		return
 	}
 	s := &n.sink
@@ -37,6 +37,7 @@ func (n *Node) Deliver(txns []consensus.Txn) {
 				continue
 			}
 			if !n.apply(txns[start:i]) {
+				s.finish()
 				return
 			}
 			start = i
@@ -44,6 +45,7 @@ func (n *Node) Deliver(txns []consensus.Txn) {
 		}
 	}
 	if !n.apply(txns[start:]) {
+		s.finish() // of clients that are closed
 		return
 	}
 	s.finish()
@@ -63,12 +65,23 @@ func (n *Node) apply(txns []consensus.Txn) bool {
 	failpoint.Hit(failpoint.BeforeApply)
 	n.mu.Lock()
 	err := n.engine.Apply(txns, &n.sink)
+	differs := err == nil && n.check.at != 0
+	if differs {
+		// Before anybody is answered out of it.
+		n.doubt = true
+		n.shutOut()
+	}
 	n.mu.Unlock()
 	failpoint.Hit(failpoint.AfterApply)
-	if err != nil {
+	switch {
+	case err != nil:
 		n.fail(ExitUnexpected, err)
 		return false
+	case differs:
+		n.distrust()
+		return false
 	}
+	n.check.agreed += len(txns)
 	return true
 }
 

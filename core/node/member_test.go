@@ -14,20 +14,21 @@ type fakeMember struct {
 	node consensus.Node
 	cfg  consensus.Config
 
-	mu        sync.Mutex
-	cond      *sync.Cond
-	calls     []func() // for the one goroutine that calls the node
-	closed    bool
-	role      consensus.Role
-	last      consensus.Zxid
-	manual    bool // proposals wait for deliver
-	proposed  []consensus.Txn
-	forwarded []consensus.Request
-	syncs     []consensus.SyncID
-	revals    []consensus.Touch
-	saved     []consensus.Zxid
-	needed    consensus.Zxid
-	done      chan struct{}
+	mu         sync.Mutex
+	cond       *sync.Cond
+	calls      []func() // for the one goroutine that calls the node
+	closed     bool
+	role       consensus.Role
+	last       consensus.Zxid
+	manual     bool // proposals wait for deliver
+	proposed   []consensus.Txn
+	forwarded  []consensus.Request
+	syncs      []consensus.SyncID
+	revals     []consensus.Touch
+	saved      []consensus.Zxid
+	distrusted []consensus.Zxid
+	needed     consensus.Zxid
+	done       chan struct{}
 	// follow makes it begin as a follower.
 	begin consensus.State
 }
@@ -192,7 +193,13 @@ func (f *fakeMember) Checkpoint(saved, needed consensus.Zxid) error {
 }
 
 func (f *fakeMember) Reconfigure(uint64, string) error { return consensus.ErrUnsupported }
-func (f *fakeMember) Caps() consensus.Caps             { return consensus.Caps{} }
+func (f *fakeMember) Distrust(at consensus.Zxid, _ string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.distrusted = append(f.distrusted, at)
+	return nil
+}
+func (f *fakeMember) Caps() consensus.Caps { return consensus.Caps{} }
 
 func (f *fakeMember) Status() consensus.Status {
 	f.mu.Lock()

@@ -36,6 +36,7 @@ type Node struct {
 	served       bool // has there ever been one
 	holding      bool // clients may stay and come although there is none
 	loading      bool // the state is being replaced: the engine has none
+	doubt        bool // the state is not the leader's, and a new one has not come yet
 	lookingSince int64
 
 	clientsMu sync.Mutex
@@ -58,6 +59,7 @@ type Node struct {
 	queue queue
 	sink  sink // Deliver's
 	snaps snapshots
+	check check // Deliver's
 
 	// tick's own: the zxid that was applied when it was last called, whether txns
 	// waited behind it, and whether they had waited since the call before.

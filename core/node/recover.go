@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -56,6 +57,9 @@ func (n *Node) recover(max consensus.Zxid) (zxid consensus.Zxid, fresh bool, err
 		return 0, false, err
 	}
 	start, err := txnlog.Begin(n.cfg.FS, s.dirs, whole || n.option("snapshot.trust.empty") == "true", true)
+	if errors.Is(err, txnlog.ErrNoSnapshot) {
+		return 0, false, damaged(err)
+	}
 	if err != nil {
 		return 0, false, err
 	}
@@ -67,6 +71,13 @@ func (n *Node) recover(max consensus.Zxid) (zxid consensus.Zxid, fresh bool, err
 		n.log.Warn("a snapshot is not whole: left out", "file", name)
 	}
 	var bad error
+	// The names may be in memory only, if a sync failed in the life before: nothing may
+	// count on them, such as a log that is cut to fit, before they are on the disk.
+	if len(start.Snapshots) > 0 {
+		if err := n.cfg.FS.SyncDir(s.dirs.Snap); err != nil {
+			return 0, false, err
+		}
+	}
 	for _, file := range start.Snapshots {
 		if file.Zxid > max {
 			continue
@@ -86,7 +97,7 @@ func (n *Node) recover(max consensus.Zxid) (zxid consensus.Zxid, fresh bool, err
 		return file.Zxid, false, nil
 	}
 	if bad != nil {
-		return 0, false, fmt.Errorf("no snapshot can be read: %w", bad)
+		return 0, false, damaged(fmt.Errorf("no snapshot can be read: %w", bad))
 	}
 	if err := n.store.Reset(); err != nil {
 		return 0, false, err
@@ -107,6 +118,33 @@ func (n *Node) wholeLog() (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// damaged says of an error that it is what the files hold that is wrong. A disk that
+// can't be read is another matter: what is on it may be good.
+func damaged(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", consensus.ErrDamaged, err)
+}
+
+// SetAside moves the snapshots into folder.
+func (n *Node) SetAside(folder string) error {
+	n.snaps.mu.Lock()
+	defer n.snaps.mu.Unlock()
+	n.unload()
+	n.engine.Close()
+	moved, err := txnlog.SetSnapshotsAside(n.cfg.FS, n.snaps.dirs.Snap, folder)
+	if len(moved) > 0 {
+		n.log.Warn("snapshots are set aside", "folder", folder, "files", moved)
+	}
+	n.snaps.begun = false
+	n.snaps.busyMu.Lock()
+	n.snaps.last = txnlog.SnapshotFile{}
+	n.snaps.busyMu.Unlock()
+	return errors.Join(err, n.store.Reset())
 }
 
 // load makes the state that of a snapshot file.
@@ -143,6 +181,11 @@ func (n *Node) fill(r *txnlog.SnapshotReader, zxid consensus.Zxid) error {
 func (n *Node) unload() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.shutOut()
+}
+
+// shutOut is unload for who holds the write lock.
+func (n *Node) shutOut() {
 	n.loading, n.holding = true, false
 	for _, cl := range n.byAge() {
 		cl.c.Close(nil)
@@ -152,7 +195,7 @@ func (n *Node) unload() {
 func (n *Node) loaded() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.loading = false
+	n.loading, n.doubt = false, false
 	n.ids.Saw(n.engine.HighestSession(n.cfg.ServerID))
 }
 

@@ -24,6 +24,10 @@ func (n *Node) Role(r consensus.Role) {
 	}
 	now := n.clock()
 	n.mu.Lock()
+	if n.doubt {
+		// The member has not heard of it yet. With this state nobody is served.
+		r.State = consensus.Looking
+	}
 	was := n.role
 	n.role = r
 	n.serving = r.State != consensus.Looking

@@ -94,6 +94,9 @@ func (n *Node) save() {
 	s := &n.snaps
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !n.hasState() {
+		return // it is not one to keep
+	}
 	view, zxid := n.pin()
 	file, err := n.write(view, zxid)
 	view.Release()
@@ -214,7 +217,7 @@ func (n *Node) engineOptions() engine.Options {
 		Fail: func(err error) { n.fail(ExitUnexpected, err) },
 		OnDigestMismatch: func(zxid int64, txn, tree uint64) {
 			n.cfg.Metrics.Add("digest_mismatches_count", 1)
-			n.conns.Warn("digest mismatch: this tree is not the leader's", "zxid", consensus.Zxid(zxid), "leader", txn, "here", tree)
+			n.check.differs(consensus.Zxid(zxid), txn, tree)
 		},
 	}
 }

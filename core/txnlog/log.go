@@ -28,6 +28,9 @@ const DefaultMaxRecord = 0xfffff + 0xfffff
 type Options struct {
 	// From is the zxid of the state that the log continues: the snapshot's.
 	From consensus.Zxid
+	// AtLeast is the zxid that the state and the log together must reach, because some
+	// file says that they did; 0 if none does.
+	AtLeast consensus.Zxid
 	// PreAllocKB is preAllocSize: the most by which a file is filled with zeros
 	// ahead of its records; 0 for not at all.
 	PreAllocKB int64

@@ -106,4 +106,7 @@ func (d *Damage) Error() string {
 	return fmt.Sprintf("%s is damaged at offset %d: %s", d.File, d.Offset, d.Reason)
 }
 
+// Is says that a Damage is consensus.ErrDamaged.
+func (d *Damage) Is(target error) bool { return target == consensus.ErrDamaged }
+
 func join(dir, name string) string { return filepath.Join(dir, name) }

@@ -28,6 +28,10 @@ func OpenLog(fsys vfs.FS, dir string, o Options) (*Log, Recovery, error) {
 	if err := l.recover(start, &rec); err != nil {
 		return nil, rec, err
 	}
+	if l.last < o.AtLeast {
+		return nil, rec, &Damage{SnapshotName(o.AtLeast), 0, fmt.Sprintf(
+			"it can't be read, and what can be read instead ends at %v", l.last)}
+	}
 	if err := l.removeBelowHole(&rec); err != nil {
 		return nil, rec, err
 	}

@@ -96,6 +96,16 @@ func ListSnapshots(fsys vfs.FS, dir string) ([]SnapshotFile, error) {
 	return good, nil
 }
 
+// NewestName is the highest zxid that a file in dir is named for as a snapshot, whole or
+// not; 0 if there is none. The ensemble had come so far.
+func NewestName(fsys vfs.FS, dir string) (consensus.Zxid, error) {
+	all, err := allSnapshots(fsys, dir)
+	if err != nil || len(all) == 0 {
+		return 0, err
+	}
+	return all[0].Zxid, nil
+}
+
 // BrokenSnapshots returns the names of the snapshots that ListSnapshots leaves
 // out, the newest first: they were not written to their end, or were cut.
 func BrokenSnapshots(fsys vfs.FS, dir string) ([]string, error) {

@@ -162,6 +162,14 @@ type Member interface {
 	// Reconfigure changes the membership, if Caps.Reconfigure is set.
 	Reconfigure(term uint64, config string) error
 
+	// Distrust says that the node's state is not what the transactions up to at should
+	// have made of it: its digest differs from the leader's. The member leaves its leader
+	// and has no vote until it has the state anew, with Node.Restore, from a leader that a
+	// quorum follows without it; if there is none for long, it goes back to what is on disk,
+	// with Node.Recover. What is delivered until then the node may pass over, and it must
+	// not serve, whatever Role says. Standalone there is nobody to ask: the member fails.
+	Distrust(at Zxid, why string) error
+
 	// Status is a picture of the member for an operator's eyes.
 	Status() Status
 
@@ -186,8 +194,15 @@ type Node interface {
 	// returns its zxid; 0 for an empty state. It is called when the member opens,
 	// with the highest Zxid there is, and again when the leader shows that the
 	// ensemble never committed what that snapshot holds (possible with snapshots
-	// of Apache's): snapshots above max are gone for good then.
+	// of Apache's): snapshots above max are gone for good then. An error that is
+	// ErrDamaged says that what is on disk can't be used.
 	Recover(max Zxid) (Zxid, error)
+
+	// SetAside moves all that is on disk of the state into folder, a directory in
+	// DataDir that is there already, durably: nothing is deleted. It is called while the
+	// member opens, when the log or the state turns out to be damaged; a Recover
+	// follows, and finds nothing.
+	SetAside(folder string) error
 
 	// Role says what this node is from now on. After Role(leading), following or
 	// observing, everything of earlier epochs that the ensemble kept has been
@@ -311,11 +326,20 @@ type Status struct {
 	Quorum int
 	// Learners are a leader's, as far as they are connected.
 	Learners []Learner
+	// Disk says how full the disk is that the log is on.
+	Disk Disk
 	// PendingSyncs counts syncs that wait on a leader.
 	PendingSyncs int
 	// Sizes in bytes of the proposals of this leader; -1 if none.
 	LastProposal, MinProposal, MaxProposal int64
 	LeaderSince                            time.Time
+}
+
+// Disk is how full a disk is.
+type Disk struct {
+	Free, Reserve int64 // bytes
+	// Low: less than the reserve is free. Full: so little that nothing is written.
+	Low, Full bool
 }
 
 // A Learner is a leader's view of one follower or observer.

@@ -51,6 +51,7 @@ type Node struct {
 	touches  []consensus.Touch // what Touched returns
 	alive    map[int64]consensus.ServerID
 	restores int
+	aside    int
 	filler   int
 	block    chan struct{} // Deliver waits for it
 }
@@ -117,12 +118,12 @@ func (n *Node) enter(what string) {
 	if n.calling {
 		n.breaks("%s is called while another call is under way", what)
 	}
-	if !n.recovered && what != "Recover" {
+	if !n.recovered && what != "Recover" && what != "SetAside" {
 		n.breaks("%s is called before Recover", what)
 	}
 	n.calling = true
 	n.calls++
-	for n.opening && what != "Recover" {
+	for n.opening && what != "Recover" && what != "SetAside" {
 		n.changed.Wait()
 	}
 }
@@ -165,6 +166,23 @@ func (n *Node) Recover(max consensus.Zxid) (consensus.Zxid, error) {
 		break
 	}
 	return n.last, nil
+}
+
+// SetAside implements consensus.Node.
+func (n *Node) SetAside(folder string) error {
+	n.enter("SetAside")
+	defer n.leave()
+	if n.established() {
+		n.breaks("SetAside while %v", n.role.State)
+	}
+	for _, z := range n.snapshots() {
+		if err := os.Rename(n.file(z), filepath.Join(folder, filepath.Base(n.file(z)))); err != nil {
+			return err
+		}
+	}
+	n.last, n.count, n.digest, n.log = 0, 0, 0, nil
+	n.aside++
+	return nil
 }
 
 // snapshots are the zxids of the snapshots on disk, the newest first.
@@ -493,6 +511,7 @@ type State struct {
 	Received []Received
 	Touched  []Touched
 	Restores int
+	Aside    int // calls of SetAside
 	Pinned   int
 	Calls    int
 }
@@ -502,7 +521,7 @@ func (n *Node) State() State {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return State{n.role, slices.Clone(n.roles), n.last, n.count, n.digest, slices.Clone(n.log), slices.Clone(n.synced),
-		slices.Clone(n.revals), slices.Clone(n.received), slices.Clone(n.touched), n.restores, n.pinned, n.calls}
+		slices.Clone(n.revals), slices.Clone(n.received), slices.Clone(n.touched), n.restores, n.aside, n.pinned, n.calls}
 }
 
 // SetAlive makes a session one that Revalidate finds.
