@@ -60,7 +60,7 @@ type Driven struct {
 func OpenDriven(fsys vfs.FS, w World, cfg consensus.Config, n consensus.Node) (*Driven, error) {
 	o := parseOptions(cfg.Options, cfg.Log)
 	m := meter{cfg.Metrics}
-	s, err := openStore(fsys, cfg, &o, n)
+	s, err := openData(fsys, cfg, &o, n)
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,9 @@ const (
 	wordLost     = "lost"
 )
 
+// listFile, beside it, says which files the log has.
+const listFile = "segments"
+
 func readStanding(fsys vfs.FS, dataDir string) (protocol.Standing, string, error) {
 	name := version2(dataDir) + "/" + standingFile
 	b, err := vfs.ReadFile(fsys, name, 1<<16)
@@ -79,12 +82,12 @@ func setAside(fsys vfs.FS, cfg consensus.Config, n consensus.Node, why error) er
 	dir := version2(cfg.DataDir)
 	// Without currentEpoch no vote of an earlier life is left, and with the note and a
 	// currentEpoch this server would count as one that has been brought up to date since.
-	if err := txnlog.SetEpochAside(fsys, dir, folder, txnlog.CurrentEpoch); err != nil {
+	if err := txnlog.SetFileAside(fsys, dir, folder, txnlog.CurrentEpoch); err != nil {
 		return err
 	}
 	// acceptedEpoch is a promise that holds on, if it can be read.
 	if _, _, err := txnlog.ReadEpoch(fsys, dir, txnlog.AcceptedEpoch); err != nil {
-		if err := txnlog.SetEpochAside(fsys, dir, folder, txnlog.AcceptedEpoch); err != nil {
+		if err := txnlog.SetFileAside(fsys, dir, folder, txnlog.AcceptedEpoch); err != nil {
 			return err
 		}
 	}
@@ -92,6 +95,9 @@ func setAside(fsys vfs.FS, cfg consensus.Config, n consensus.Node, why error) er
 		return err
 	}
 	if err := n.SetAside(folder); err != nil {
+		return err
+	}
+	if err := txnlog.SetFileAside(fsys, dir, folder, listFile); err != nil {
 		return err
 	}
 	moved, err := txnlog.SetLogsAside(fsys, version2(cfg.LogDir), logFolder)

@@ -23,27 +23,13 @@ func OpenFS(fsys vfs.FS) consensus.Open {
 	return func(cfg consensus.Config, n consensus.Node) (consensus.Member, error) {
 		o := parseOptions(cfg.Options, cfg.Log)
 		m := meter{cfg.Metrics}
-		s, err := openStore(fsys, cfg, &o, n)
-		if errors.Is(err, consensus.ErrDamaged) {
-			if len(cfg.Servers) == 0 {
-				return nil, &consensus.ExitError{Code: consensus.ExitDamage, Err: err}
-			}
-			if err := setAside(fsys, cfg, n, err); err != nil {
-				return nil, fmt.Errorf("set damaged data aside: %w", err)
-			}
-			fresh := s.initialize
-			s, err = openStore(fsys, cfg, &o, n)
-			s.initialize = fresh
-		}
+		s, err := openData(fsys, cfg, &o, n)
 		if err != nil {
 			return nil, err
 		}
 		j := newJournal(s.log, &o, cfg.Fail, cfg.Log, m)
 		c := newCaller(n, o.queueBytes)
 		if len(cfg.Servers) == 0 {
-			if err := mayStandAlone(fsys, cfg); err != nil {
-				return nil, err
-			}
 			alone := &standalone{cfg: cfg, log: s.log, journal: j, caller: c, m: m, quorum: 1}
 			go j.run()
 			go c.run()
@@ -63,6 +49,27 @@ type store struct {
 	// initialize says that the operator's file of that name was there: an empty disk is
 	// that of a new server.
 	initialize bool
+}
+
+// openData opens what is on the disk. What is damaged is set aside, if there are others
+// to get it from.
+func openData(fsys vfs.FS, cfg consensus.Config, o *options, n consensus.Node) (store, error) {
+	s, err := openStore(fsys, cfg, o, n)
+	switch {
+	case err == nil && len(cfg.Servers) == 0:
+		return s, mayStandAlone(fsys, cfg)
+	case err == nil || !errors.Is(err, consensus.ErrDamaged):
+		return s, err
+	case len(cfg.Servers) == 0:
+		return s, &consensus.ExitError{Code: consensus.ExitDamage, Err: err}
+	}
+	if err := setAside(fsys, cfg, n, err); err != nil {
+		return s, fmt.Errorf("set damaged data aside: %w", err)
+	}
+	initialize := s.initialize
+	s, err = openStore(fsys, cfg, o, n)
+	s.initialize = s.initialize || initialize
+	return s, err
 }
 
 // openStore recovers the node and opens the log that continues its state.
@@ -107,7 +114,7 @@ func openStore(fsys vfs.FS, cfg consensus.Config, o *options, n consensus.Node) 
 	}
 	start := time.Now()
 	l, rec, err := txnlog.OpenLog(fsys, dir, txnlog.Options{
-		From: base, AtLeast: newest, PreAllocKB: o.preAllocKB, NoSync: o.noSync, SizeLimitKB: o.logSizeKB, MaxRecord: o.maxRecord,
+		From: base, AtLeast: newest, List: version2(cfg.DataDir) + "/" + listFile, PreAllocKB: o.preAllocKB, NoSync: o.noSync, SizeLimitKB: o.logSizeKB, MaxRecord: o.maxRecord,
 		Visit: func(t consensus.Txn) error {
 			s.runs = addRun(s.runs, t.Zxid)
 			return nil

@@ -21,8 +21,9 @@ func SetSnapshotsAside(fsys vfs.FS, dir, to string) (moved []string, err error) 
 	})
 }
 
-// SetEpochAside does the same for one epoch file, if it is there.
-func SetEpochAside(fsys vfs.FS, dir, to, name string) error {
+// SetFileAside does the same for one file that is replaced by way of <name>.tmp, if it is
+// there.
+func SetFileAside(fsys vfs.FS, dir, to, name string) error {
 	_, err := setAside(fsys, dir, to, func(n string) bool { return n == name || n == name+".tmp" })
 	return err
 }

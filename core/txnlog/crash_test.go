@@ -17,6 +17,7 @@ import (
 type story struct {
 	low, high consensus.Zxid
 	first     consensus.Zxid // the first that must still be there
+	list      string
 	size      func(consensus.Zxid) int
 	steps     []string
 }
@@ -26,7 +27,8 @@ type story struct {
 func (s *story) run(fsys vfs.FS, seed uint64) (err error) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	s.first = 1
-	o := Options{PreAllocKB: []int64{0, 1, 4}[seed%3]}
+	s.list = []string{"", "/d/segments"}[seed%2]
+	o := Options{PreAllocKB: []int64{0, 1, 4}[seed%3], List: s.list}
 	l, _, err := OpenLog(fsys, "/d", o)
 	if err != nil {
 		return err
@@ -113,7 +115,7 @@ func (s *story) from() consensus.Zxid {
 func (s *story) check(left *vfs.Mem) error {
 	for range 2 {
 		var seen []consensus.Txn
-		_, rec, err := OpenLog(left, "/d", Options{From: s.from(), PreAllocKB: 1, Visit: func(x consensus.Txn) error {
+		_, rec, err := OpenLog(left, "/d", Options{From: s.from(), PreAllocKB: 1, List: s.list, Visit: func(x consensus.Txn) error {
 			seen = append(seen, consensus.Txn{Zxid: x.Zxid, Data: bytes.Clone(x.Data)})
 			return nil
 		}})
@@ -136,7 +138,7 @@ func (s *story) check(left *vfs.Mem) error {
 		// What was reported is durable, and it can go on.
 		left = left.Crash(vfs.LoseAll, 0)
 		s.low, s.high = rec.Last, rec.Last
-		l, _, err := OpenLog(left, "/d", Options{From: s.from()})
+		l, _, err := OpenLog(left, "/d", Options{From: s.from(), List: s.list})
 		if err != nil {
 			return fmt.Errorf("opened again: %w", err)
 		}

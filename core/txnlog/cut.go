@@ -101,6 +101,11 @@ func (l *Log) drop(segs []segment, n int) error {
 			return err
 		}
 	}
+	if n < len(segs) {
+		if err := l.writeList(segs[:n]); err != nil {
+			return err
+		}
+	}
 	for i := len(segs) - 1; i >= n; i-- {
 		if err := l.fs.Remove(join(l.dir, segs[i].name)); err != nil {
 			return err

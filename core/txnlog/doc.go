@@ -16,8 +16,9 @@
 //	currentEpoch           decimal number
 //	tmp.snapshot.<hex>…    being written
 //	torn.log.<hex>.<off>   what was cut from a log's end at a start, for an operator's eyes
+//	segments               which files the log has, a name a line; in dataDir
 //
-// The last two are ours. Apache's servers ignore them, because it takes "log" or
+// The last three are ours. Apache's servers ignore them, because it takes "log" or
 // "snapshot" before the first dot to make a file one of theirs.
 //
 // # Log
@@ -54,6 +55,13 @@
 //
 // A file is synced, with its name, before its first record is written, and synced
 // to its end before the next file is begun. So only the last file can be torn.
+//
+// # List
+//
+// A file that is missing between two others is no hole in the zxids if an epoch
+// begins behind it. So the list segments, beside the snapshots, names all files. It is
+// replaced when a file is begun, before the first record is in it, and before one is
+// removed.
 //
 // # Start
 //

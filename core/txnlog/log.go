@@ -31,6 +31,10 @@ type Options struct {
 	// AtLeast is the zxid that the state and the log together must reach, because some
 	// file says that they did; 0 if none does.
 	AtLeast consensus.Zxid
+	// List is the file that says which files the log has, in a directory that exists; ""
+	// for none. It is best kept beside the snapshots: so it tells, too, when the log's
+	// whole directory was lost.
+	List string
 	// PreAllocKB is preAllocSize: the most by which a file is filled with zeros
 	// ahead of its records; 0 for not at all.
 	PreAllocKB int64
@@ -254,6 +258,12 @@ func (l *Log) begin(z consensus.Zxid) error {
 	}
 	if err == nil && !simbug.On("log-name-unsynced") { // else the file is, so its name must be
 		err = l.fs.SyncDir(l.dir)
+	}
+	l.mu.Lock()
+	segs := append(l.segs[:len(l.segs):len(l.segs)], seg)
+	l.mu.Unlock()
+	if err == nil {
+		err = l.writeList(segs)
 	}
 	if err != nil {
 		f.Close()

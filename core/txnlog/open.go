@@ -20,6 +20,9 @@ func OpenLog(fsys vfs.FS, dir string, o Options) (*Log, Recovery, error) {
 	if err != nil {
 		return nil, rec, err
 	}
+	if err := l.missing(segs); err != nil {
+		return nil, rec, err
+	}
 	if segs, err = l.removeEmpty(segs, &rec); err != nil {
 		return nil, rec, err
 	}
@@ -39,6 +42,10 @@ func OpenLog(fsys vfs.FS, dir string, o Options) (*Log, Recovery, error) {
 	if err := fsys.SyncDir(dir); err != nil {
 		return nil, rec, err
 	}
+	// What Apache wrote meanwhile comes on the list.
+	if err := l.writeList(l.segs); err != nil {
+		return nil, rec, err
+	}
 	l.durable = l.last
 	rec.Last = l.last
 	return l, rec, nil
@@ -55,6 +62,9 @@ func (l *Log) removeEmpty(segs []segment, rec *Recovery) ([]segment, error) {
 		}
 		if st.Size > 0 {
 			break
+		}
+		if err := l.writeList(segs[:len(segs)-1]); err != nil {
+			return nil, err
 		}
 		if err := l.remove(last.name, rec); err != nil {
 			return nil, err
@@ -88,6 +98,9 @@ func (l *Log) removeBelowHole(rec *Recovery) error {
 	}
 	if whole {
 		return nil
+	}
+	if err := l.writeList(l.segs[n:]); err != nil {
+		return err
 	}
 	for i := n - 1; i >= 0; i-- {
 		if err := l.remove(l.segs[i].name, rec); err != nil {
@@ -275,6 +288,9 @@ func (l *Log) mend(f vfs.File, s *segReader, i int, cut rest, rec *Recovery) err
 	if end <= headerSize {
 		// No record: the next append may well make a file of this name.
 		l.segs = l.segs[:i]
+		if err := l.writeList(l.segs); err != nil {
+			return err
+		}
 		return l.remove(s.name, rec)
 	}
 	from := cut.synced

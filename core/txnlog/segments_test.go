@@ -1,0 +1,156 @@
+package txnlog
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/zkcore/zkcore/core/vfs"
+	"github.com/zkcore/zkcore/plugins/consensus"
+)
+
+// epochs is a log with three txns in each of the epochs 1 to n, a file each.
+func epochs(t *testing.T, n int) *vfs.Mem {
+	t.Helper()
+	m := vfs.NewMem()
+	for _, dir := range []string{"/d", "/s"} {
+		if err := m.MkdirAll(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, _, err := OpenLog(m, "/d", Options{List: "/s/segments"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for e := range n {
+		l.Roll()
+		for i := range 3 {
+			if err := l.Append([]consensus.Txn{create(consensus.MakeZxid(int64(e+1), uint32(i+1)), 10)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// A file that is missing is damage, wherever it was: behind it an epoch may begin, and
+// then the zxids show no hole.
+func TestMissingFile(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		remove []string
+		from   consensus.Zxid
+		want   string // the file that is named; "" for no damage
+	}{
+		{"none", nil, 0, ""},
+		{"the first", []string{"log.100000001"}, 0, "log.100000001"},
+		{"one between two epochs", []string{"log.200000001"}, 0, "log.200000001"},
+		{"the last", []string{"log.300000001"}, 0, "log.300000001"},
+		{"all", []string{"log.100000001", "log.200000001", "log.300000001"}, 0, "log.100000001"},
+		{"all, above a snapshot", []string{"log.100000001", "log.200000001", "log.300000001"}, 2<<32 | 2, "log.200000001"},
+		{"one that the snapshot makes superfluous", []string{"log.100000001"}, 2<<32 | 2, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			m := epochs(t, 3)
+			for _, name := range tc.remove {
+				if err := m.Remove("/d/" + name); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, _, err := OpenLog(m, "/d", Options{From: tc.from, List: "/s/segments"})
+			var d *Damage
+			switch {
+			case tc.want == "" && err != nil:
+				t.Errorf("%v", err)
+			case tc.want != "" && (!errors.As(err, &d) || d.File != tc.want || !errors.Is(err, consensus.ErrDamaged)):
+				t.Errorf("%v, want damage in %s", err, tc.want)
+			}
+		})
+	}
+}
+
+// Apache's servers know no list. What they write comes on it; what they cut from the end
+// before they wrote is not missed.
+func TestListAndApache(t *testing.T) {
+	m := epochs(t, 3)
+	if err := m.Remove("/d/log.300000001"); err != nil {
+		t.Fatal(err)
+	}
+	l, _, err := OpenLog(m, "/d", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(l.Append([]consensus.Txn{create(4<<32|1, 10)}), l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		l, rec, err := OpenLog(m, "/d", Options{List: "/s/segments"})
+		if err != nil || rec.Last != 4<<32|1 {
+			t.Fatalf("to %v, %v", rec.Last, err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, err := vfs.ReadFile(m, "/s/segments", 1000)
+	if err != nil || !strings.Contains(string(b), "log.400000001\n") || strings.Contains(string(b), "log.300000001") {
+		t.Errorf("the list is %q: %v", b, err)
+	}
+}
+
+// A list that is not one says so.
+func TestBadList(t *testing.T) {
+	for _, text := range []string{"log.100000001\nlog.2", "snapshot.1\n", "\x00\x00"} {
+		m := epochs(t, 1)
+		if err := vfs.WriteFile(m, "/s", "/s/tmp", "/s/segments", []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := OpenLog(m, "/d", Options{List: "/s/segments"}); !errors.Is(err, consensus.ErrDamaged) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+// What an unreadable snapshot says of how far the server was holds.
+func TestAtLeast(t *testing.T) {
+	m := epochs(t, 2)
+	if _, _, err := OpenLog(m, "/d", Options{AtLeast: 2<<32 | 3}); err != nil {
+		t.Errorf("%v", err)
+	}
+	if _, _, err := OpenLog(m, "/d", Options{AtLeast: 2<<32 | 4}); !errors.Is(err, consensus.ErrDamaged) {
+		t.Errorf("it starts below a snapshot: %v", err)
+	}
+}
+
+// What is set aside is in the other directory, and nothing is lost at any crash.
+func TestSetAside(t *testing.T) {
+	for stop := 1; stop < 12; stop++ {
+		m := epochs(t, 2)
+		if err := m.MkdirAll("/aside"); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.SyncDir("/"); err != nil {
+			t.Fatal(err)
+		}
+		m.StopAt(m.Ops() + stop)
+		_, err := SetLogsAside(m, "/d", "/aside")
+		left := m.Crash(vfs.LoseAll, uint64(stop))
+		names, _ := left.ReadDir("/d")
+		aside, _ := left.ReadDir("/aside")
+		n := 0
+		for _, name := range append(names, aside...) {
+			if strings.HasPrefix(name, "log.") {
+				n++
+			}
+		}
+		if n < 2 {
+			t.Errorf("stopped at %d: %v and %v are left", stop, names, aside)
+		}
+		if err == nil && len(aside) != 2 {
+			t.Errorf("aside are %v", aside)
+		}
+	}
+}
