@@ -91,7 +91,7 @@ type electionPortError struct{ err error }
 
 func (e *electionPortError) Error() string { return "election port: " + e.err.Error() }
 func (e *electionPortError) Unwrap() error { return e.err }
-func (e *electionPortError) ExitCode() int { return 14 }
+func (e *electionPortError) ExitCode() int { return consensus.ExitElectionPort }
 
 // listen opens the election port. It tries as often as the configuration says.
 func (n *electNet) listen() error {

@@ -549,7 +549,7 @@ func (e *ensemble) call(o protocol.Output) {
 			case err == nil:
 				e.cfg.Log.Info("transactions delivered from the log", "from", o.From, "to", o.Last, "ms", time.Since(start).Milliseconds())
 			case !errors.Is(err, consensus.ErrClosed):
-				e.cfg.Fail(1, err)
+				e.cfg.Fail(exitCode(err), err)
 			}
 		})
 	case protocol.SetRole:
@@ -582,7 +582,7 @@ func (e *ensemble) call(o protocol.Output) {
 		e.caller.do(func() {
 			base, err := node.Recover(o.Max)
 			if err != nil {
-				e.cfg.Fail(1, fmt.Errorf("recover the state at %v: %w", o.Max, err))
+				e.cfg.Fail(exitCode(err), fmt.Errorf("recover the state at %v: %w", o.Max, err))
 				return
 			}
 			e.post(func(m *protocol.Member, now protocol.Time) { m.Recovered(now, base) })

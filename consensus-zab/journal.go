@@ -90,7 +90,7 @@ func (j *journal) run() {
 		j.mu.Unlock()
 		if err := j.work(jobs); err != nil {
 			// What is on the disk now nobody knows: not a word of it to anybody.
-			j.fail(1, err)
+			j.fail(exitCode(err), err)
 			return
 		}
 		clear(jobs)
@@ -161,7 +161,7 @@ func (j *journal) grow() {
 	defer close(j.grown)
 	for range j.idle {
 		if err := j.log.Preallocate(); err != nil {
-			j.fail(1, fmt.Errorf("transaction log: preallocate: %w", err))
+			j.fail(exitCode(err), fmt.Errorf("transaction log: preallocate: %w", err))
 			return
 		}
 	}

@@ -77,7 +77,7 @@ func (s *standalone) start(base, last consensus.Zxid) {
 			return
 		}
 		if err != nil {
-			s.cfg.Fail(1, err)
+			s.cfg.Fail(exitCode(err), err)
 			return
 		}
 		if last > base {

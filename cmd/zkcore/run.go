@@ -15,6 +15,7 @@ import (
 
 	"github.com/zkcore/zkcore/core/admin"
 	"github.com/zkcore/zkcore/core/config"
+	"github.com/zkcore/zkcore/core/inv"
 	"github.com/zkcore/zkcore/core/metrics"
 	"github.com/zkcore/zkcore/core/node"
 	"github.com/zkcore/zkcore/plugins/consensus"
@@ -46,6 +47,10 @@ func run(ctx context.Context, cfg *config.Config, out io.Writer) error {
 		return unusable(cfg, "storage", err)
 	}
 
+	inv.Stop = func(b inv.Broken) {
+		log.Error("stopping at once: "+b.Error(), "exit", consensus.ExitInvariant, "stack", string(debug.Stack()))
+		os.Exit(consensus.ExitInvariant)
+	}
 	registry := metrics.New(nil)
 	words := &admin.Words{Config: cfg, Metrics: registry, Log: log, Descriptors: descriptors, Refusals: new(admin.Limiter)}
 	nc := nodeConfig(cfg)

@@ -25,7 +25,15 @@ func Check(no string, cond bool, format string, args ...any) {
 	}
 }
 
+// Stop is what a process does that ends in a way of its own, before any panic; it does
+// not return. It is set once, at the start, by a program's main.
+var Stop func(Broken)
+
 // Break panics: invariant no does not hold.
 func Break(no, format string, args ...any) {
-	panic(Broken{No: no, What: fmt.Sprintf(format, args...)})
+	b := Broken{No: no, What: fmt.Sprintf(format, args...)}
+	if Stop != nil {
+		Stop(b)
+	}
+	panic(b)
 }

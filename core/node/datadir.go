@@ -1,10 +1,13 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 
 	"github.com/zkcore/zkcore/core/txnlog"
+	"github.com/zkcore/zkcore/core/vfs"
+	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
 // openDirs makes and locks the data directories. A second process on them would
@@ -22,7 +25,11 @@ func (n *Node) openDirs() error {
 		l, err := n.cfg.FS.Lock(filepath.Join(dir, lockName))
 		if err != nil {
 			n.unlockDirs()
-			return fmt.Errorf("data directory %s: %w", dir, err)
+			err = fmt.Errorf("data directory %s: %w", dir, err)
+			if errors.Is(err, vfs.ErrLocked) {
+				return &consensus.ExitError{Code: consensus.ExitLocked, Err: err}
+			}
+			return err
 		}
 		n.snaps.lock = append(n.snaps.lock, l)
 	}

@@ -68,7 +68,7 @@ func (n *Node) apply(txns []consensus.Txn) bool {
 	differs := err == nil && n.check.at != 0
 	if differs {
 		// Before anybody is answered out of it.
-		n.doubt = true
+		n.doubt, n.serving = true, false
 		n.shutOut()
 	}
 	n.mu.Unlock()

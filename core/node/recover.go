@@ -83,6 +83,11 @@ func (n *Node) recover(max consensus.Zxid) (zxid consensus.Zxid, fresh bool, err
 			continue
 		}
 		if err := n.load(file); err != nil {
+			var format *txnlog.FormatError
+			if errors.As(err, &format) {
+				format.File = file.Name
+				return 0, false, err
+			}
 			n.log.Warn("a snapshot can't be read: trying an older one", "file", file.Name, "err", err)
 			bad = errors.Join(bad, err)
 			continue

@@ -106,6 +106,25 @@ func (d *Damage) Error() string {
 	return fmt.Sprintf("%s is damaged at offset %d: %s", d.File, d.Offset, d.Reason)
 }
 
+// unknownVersion says whether a number in a header is a version that this program does
+// not know. Apache's readers look at the magic only, and so do we where the number is no
+// version at all: what follows has its own checksums.
+func unknownVersion(v int32) bool { return v != logVersion && v > 0 && v < 32 }
+
+// A FormatError is a file of a version that this program does not know. It may be all
+// right: whoever wrote it can tell.
+type FormatError struct {
+	File    string
+	Version int32
+}
+
+func (e *FormatError) Error() string {
+	return fmt.Sprintf("%s is of format version %d; this server knows version 2 only", e.File, e.Version)
+}
+
+// ExitCode is what a server ends with that finds such a file.
+func (e *FormatError) ExitCode() int { return consensus.ExitFormat }
+
 // Is says that a Damage is consensus.ErrDamaged.
 func (d *Damage) Is(target error) bool { return target == consensus.ErrDamaged }
 

@@ -124,6 +124,9 @@ func (s *segReader) init(f vfs.File, seg segment, size int64, max int) error {
 		s.end, s.reason = endHeader, "the file does not begin with a log's header"
 		return nil
 	}
+	if v := int32(binary.BigEndian.Uint32(b[4:])); unknownVersion(v) {
+		return &FormatError{seg.name, v}
+	}
 	s.marked = binary.BigEndian.Uint64(b[8:]) == markedDBID
 	s.consume(headerSize)
 	return nil

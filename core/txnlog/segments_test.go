@@ -154,3 +154,21 @@ func TestSetAside(t *testing.T) {
 		}
 	}
 }
+
+// A later version is no damage: nothing is moved or cut for it.
+func TestUnknownVersion(t *testing.T) {
+	m := epochs(t, 1)
+	f, err := m.OpenWrite("/d/log.100000001")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte{0, 0, 0, 3}, 4); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	_, _, err = OpenLog(m, "/d", Options{})
+	var format *FormatError
+	if !errors.As(err, &format) || format.Version != 3 || format.ExitCode() != consensus.ExitFormat || errors.Is(err, consensus.ErrDamaged) {
+		t.Errorf("%v", err)
+	}
+}

@@ -156,7 +156,9 @@ func (s *SnapshotReader) Sessions(fn func(id int64, timeoutMS int32) error) erro
 		if magic := s.int(); s.err == nil && magic != snapMagic {
 			return s.fail(errors.New("not a snapshot: wrong magic number"))
 		}
-		s.int()  // version
+		if v := s.int(); s.err == nil && unknownVersion(v) {
+			s.fail(&FormatError{"snapshot", v})
+		}
 		s.long() // dbid
 	}
 	for n := s.count(); n > 0 && s.err == nil; n-- {

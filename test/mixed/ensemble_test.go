@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -39,11 +41,15 @@ func ensemble(t *testing.T, opt harness.Options) *harness.Ensemble {
 }
 
 // startLed starts all servers, so that leader comes to lead: with one other voter first, of a lower
-// id and with the same data, and then the rest.
+// id and with the same data, and then the rest. As the servers are new and not all of them are
+// there at first, they have to be told so.
 func startLed(t *testing.T, e *harness.Ensemble, leader *harness.Server) {
 	t.Helper()
 	var voters []*harness.Server
 	for _, s := range e.Servers {
+		if err := os.WriteFile(filepath.Join(s.DataDir, "initialize"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
 		if !s.Observer && s != leader {
 			voters = append(voters, s)
 		}
