@@ -64,7 +64,7 @@ func OpenDriven(fsys vfs.FS, w World, cfg consensus.Config, n consensus.Node) (*
 	if err != nil {
 		return nil, err
 	}
-	j := newJournal(s.log, &o, cfg.Fail, cfg.Log, m)
+	j := newJournal(s.log, newGauge(fsys, cfg, &o), &o, cfg.Fail, cfg.Log, m)
 	c := newCaller(n, o.queueBytes)
 	j.wake, c.wake = w.WakeJournal, w.WakeNode
 	d := &Driven{world: w, journal: j, caller: c, in: bufio.NewReaderSize(nil, 512)}
@@ -95,11 +95,23 @@ func (d *Driven) Turn() { d.e.turn(d.world.Now()) }
 // which tells what is durable, or a change of another kind.
 func (d *Driven) Journal() error {
 	j := d.journal
+	j.mu.Lock()
+	full := j.full
+	j.mu.Unlock()
+	if full {
+		j.gauge.measure()
+	}
 	if len(d.jobs) == 0 && j.written == 0 {
 		j.mu.Lock()
-		d.jobs, j.jobs = j.jobs, nil
+		if !j.full {
+			d.jobs, j.jobs = j.jobs, nil
+		}
 		j.mu.Unlock()
 		if len(d.jobs) == 0 {
+			return nil
+		}
+		if !j.fits(d.jobs) {
+			d.jobs = nil
 			return nil
 		}
 	}
@@ -109,6 +121,9 @@ func (d *Driven) Journal() error {
 	}
 	select {
 	case <-j.idle:
+		if !j.gauge.room(ahead) {
+			return nil
+		}
 		return j.log.Preallocate()
 	default:
 		return nil
@@ -117,7 +132,7 @@ func (d *Driven) Journal() error {
 
 // JournalWaits says whether Journal has something to do.
 func (d *Driven) JournalWaits() bool {
-	return len(d.jobs) > 0 || d.journal.written > 0 || len(d.journal.jobs) > 0
+	return len(d.jobs) > 0 || d.journal.written > 0 || len(d.journal.jobs) > 0 && !d.journal.full
 }
 
 // Node makes the next call of the node. It reports whether there was one.

@@ -92,6 +92,8 @@ func openEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *jour
 		return nil, err
 	}
 	go e.journal.run()
+	e.wg.Add(1)
+	go func() { defer e.wg.Done(); e.journal.gauge.watch(e.ctx.Done()) }()
 	go e.caller.run()
 	e.elect.start()
 	go e.loop()
@@ -138,6 +140,12 @@ func newEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *journ
 	epochs, err := e.openEpochs(s.last, worth)
 	if err != nil {
 		return nil, err
+	}
+	j.gauge.changed = func(d protocol.Disk) {
+		if d != protocol.DiskFull {
+			j.resume()
+		}
+		e.post(func(m *protocol.Member, now protocol.Time) { m.Disk(now, d) })
 	}
 	e.voters = len(members.Voters())
 	giveUp := o.giveUp
@@ -353,7 +361,9 @@ func (e *ensemble) turn(now protocol.Time) {
 	// came meanwhile.
 	tick := now >= e.next()
 	if tick {
-		e.ticked = now
+		if e.ticked = now; e.driven != nil {
+			e.journal.gauge.measure()
+		}
 		e.member.Tick(now)
 		e.carryOut()
 	}
@@ -392,6 +402,7 @@ func (e *ensemble) show(ticked bool) {
 			Role: e.role, Peer: e.member.Peer(), Logged: v.Logged, Committed: v.Committed, Quorum: e.voters,
 			Learners: v.Learners, PendingSyncs: v.PendingSyncs,
 			LastProposal: v.Sizes.Last, MinProposal: v.Sizes.Min, MaxProposal: v.Sizes.Max, LeaderSince: since,
+			Disk: e.journal.gauge.picture(),
 		}
 	}
 }

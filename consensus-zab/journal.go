@@ -15,11 +15,12 @@ import (
 // A journal writes the log. What it is given is done in order; of what waits while a
 // sync runs, all is written and synced together.
 type journal struct {
-	log  *txnlog.Log
-	opts *options
-	fail func(code int, err error)
-	slog *slog.Logger
-	m    meter
+	log   *txnlog.Log
+	gauge *gauge
+	opts  *options
+	fail  func(code int, err error)
+	slog  *slog.Logger
+	m     meter
 
 	// Whose turn it is, run's: how many txns are written and not synced, and whom to tell.
 	written int
@@ -29,6 +30,7 @@ type journal struct {
 	more   sync.Cond
 	jobs   []job
 	closed bool
+	full   bool // the jobs wait for space
 	done   chan struct{}
 	idle   chan struct{} // asks for zeros ahead
 	wake   func()        // of a journal that somebody else runs: there is a job
@@ -43,8 +45,8 @@ type job struct {
 	fn   func() error
 }
 
-func newJournal(l *txnlog.Log, o *options, fail func(int, error), lg *slog.Logger, m meter) *journal {
-	j := &journal{log: l, opts: o, fail: fail, slog: lg, m: m,
+func newJournal(l *txnlog.Log, g *gauge, o *options, fail func(int, error), lg *slog.Logger, m meter) *journal {
+	j := &journal{log: l, gauge: g, opts: o, fail: fail, slog: lg, m: m,
 		done: make(chan struct{}), idle: make(chan struct{}, 1), grown: make(chan struct{})}
 	j.more.L = &j.mu
 	return j
@@ -79,21 +81,62 @@ func (j *journal) run() {
 	var jobs []job
 	for {
 		j.mu.Lock()
-		for len(j.jobs) == 0 && !j.closed {
+		for !j.closed && (len(j.jobs) == 0 || j.full) {
 			j.more.Wait()
 		}
-		if len(j.jobs) == 0 {
+		if len(j.jobs) == 0 || j.full {
+			// What can't be written was never acknowledged.
 			j.mu.Unlock()
 			return
 		}
 		jobs, j.jobs = j.jobs, jobs[:0]
 		j.mu.Unlock()
+		if !j.fits(jobs) {
+			continue
+		}
 		if err := j.work(jobs); err != nil {
 			// What is on the disk now nobody knows: not a word of it to anybody.
 			j.fail(exitCode(err), err)
 			return
 		}
 		clear(jobs)
+	}
+}
+
+// fits says whether there is space for what the jobs write. If not, they wait: the order
+// is kept, nothing of them is acknowledged, and no write fails that could end the process.
+func (j *journal) fits(jobs []job) bool {
+	n := int64(0)
+	for i := range jobs {
+		if len(jobs[i].txns) > 0 {
+			n += int64(size(jobs[i].txns)) + ahead
+		}
+	}
+	// The gauge calls resume: mu is not held here.
+	if n == 0 || j.gauge.room(n) {
+		return true
+	}
+	j.mu.Lock()
+	j.full = true
+	j.jobs = append(append([]job(nil), jobs...), j.jobs...)
+	j.mu.Unlock()
+	if !j.gauge.picture().Full {
+		j.resume() // it came in between
+	}
+	return false
+}
+
+// ahead is by how much a file may grow with an append.
+const ahead = 2 << 20
+
+// resume says that there is space again.
+func (j *journal) resume() {
+	j.mu.Lock()
+	j.full = false
+	j.more.Signal()
+	j.mu.Unlock()
+	if j.wake != nil {
+		j.wake()
 	}
 }
 
@@ -160,6 +203,9 @@ func (j *journal) sync() error {
 func (j *journal) grow() {
 	defer close(j.grown)
 	for range j.idle {
+		if !j.gauge.room(ahead) {
+			continue // the next append asks again
+		}
 		if err := j.log.Preallocate(); err != nil {
 			j.fail(exitCode(err), fmt.Errorf("transaction log: preallocate: %w", err))
 			return

@@ -35,6 +35,7 @@ type options struct {
 	connectDelay     time.Duration
 	autocreate       string // db.autocreate: "true", "false", or "" if it is not set
 	queueBytes       int    // zkcore.learner.queueBytes
+	reserve          int64  // zkcore.disk.reserveMb, in bytes
 }
 
 // unused are keys of Apache's for what this module has no use for, or not yet, with
@@ -119,6 +120,8 @@ func parseOptions(m map[string]string, log *slog.Logger) options {
 		connectDelay:     ms("leaderConnectDelayDuringRetryMs", 25, 1),
 		queueBytes:       int(number("zkcore.learner.queueBytes", 256<<20, 1<<20)),
 	}
+	// Two segments, where they have a size.
+	o.reserve = number("zkcore.disk.reserveMb", max(64, 2*o.logSizeKB>>10), 0) << 20
 	if v, ok := get("db.autocreate"); ok && v != "" {
 		o.autocreate = strconv.FormatBool(flag("db.autocreate", true))
 	}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/zkcore/zkcore/consensus-zab/protocol"
 	"github.com/zkcore/zkcore/core/txnlog"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
@@ -61,6 +62,11 @@ var noSizes = sizes{-1, -1, -1}
 // start makes the server lead, after what the log holds above base is delivered.
 func (s *standalone) start(base, last consensus.Zxid) {
 	s.offered, s.logged, s.given = last, last, base
+	s.journal.gauge.changed = func(d protocol.Disk) {
+		if d != protocol.DiskFull {
+			s.journal.resume()
+		}
+	}
 	s.sizes = noSizes
 	s.caller.do(func() { s.cfgRole(consensus.Role{Term: 1, Epoch: last.Epoch()}) })
 	s.caller.do(func() {
@@ -235,7 +241,7 @@ func (s *standalone) Status() consensus.Status {
 	defer s.mu.Unlock()
 	return consensus.Status{
 		Role: s.role, Peer: "standalone", Logged: s.logged, Committed: s.given, Quorum: s.quorum,
-		PendingSyncs: len(s.syncs), LastProposal: s.sizes.last, MinProposal: s.sizes.min, MaxProposal: s.sizes.max,
+		PendingSyncs: len(s.syncs), Disk: s.journal.gauge.picture(), LastProposal: s.sizes.last, MinProposal: s.sizes.min, MaxProposal: s.sizes.max,
 	}
 }
 

@@ -27,12 +27,14 @@ func OpenFS(fsys vfs.FS) consensus.Open {
 		if err != nil {
 			return nil, err
 		}
-		j := newJournal(s.log, &o, cfg.Fail, cfg.Log, m)
+		g := newGauge(fsys, cfg, &o)
+		j := newJournal(s.log, g, &o, cfg.Fail, cfg.Log, m)
 		c := newCaller(n, o.queueBytes)
 		if len(cfg.Servers) == 0 {
 			alone := &standalone{cfg: cfg, log: s.log, journal: j, caller: c, m: m, quorum: 1}
 			go j.run()
 			go c.run()
+			go g.watch(c.done)
 			alone.start(s.base, s.last)
 			return alone, nil
 		}

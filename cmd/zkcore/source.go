@@ -26,7 +26,13 @@ func (s source) Facts() admin.Facts {
 		QuorumSize: i.Status.Quorum, PendingSyncs: i.Status.PendingSyncs, LeaderSince: i.Status.LeaderSince,
 		LastProposal: i.Status.LastProposal, MinProposal: i.Status.MinProposal, MaxProposal: i.Status.MaxProposal,
 		LastResponse: i.LastReply, MinResponse: i.MinReply, MaxResponse: i.MaxReply,
-		AuthFailed: i.AuthFailed, LastSnapshot: -1,
+		AuthFailed: i.AuthFailed, LastSnapshot: -1, DiskFree: i.Status.Disk.Free,
+	}
+	switch d := i.Status.Disk; {
+	case d.Full:
+		f.Disk = 2
+	case d.Low:
+		f.Disk = 1
 	}
 	if !i.SnapshotAt.IsZero() {
 		f.LastSnapshot = int64(i.LastSnapshot)

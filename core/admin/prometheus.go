@@ -56,6 +56,8 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	out <- prometheus.MustNewConstMetric(desc("zkcore_serving"), prometheus.GaugeValue, serving)
 	out <- prometheus.MustNewConstMetric(desc("zkcore_last_zxid"), prometheus.GaugeValue, float64(f.Zxid))
+	out <- prometheus.MustNewConstMetric(desc("zkcore_disk_state"), prometheus.GaugeValue, float64(f.Disk))
+	out <- prometheus.MustNewConstMetric(desc("zkcore_disk_free_bytes"), prometheus.GaugeValue, float64(f.DiskFree))
 }
 
 // A named gatherer shows only the families whose names were asked for.

@@ -53,6 +53,8 @@ type Facts struct {
 	LastProposal, MinProposal, MaxProposal     int64
 	LastResponse, MinResponse, MaxResponse     int64 // bytes, -1 if none yet
 	AuthFailed                                 int64
+	Disk                                       int   // 0; 1: nearly full; 2: full
+	DiskFree                                   int64 // bytes
 	LastSnapshot                               int64 // zxid, -1 if none
 }
 

@@ -235,7 +235,7 @@ func TestPrometheus(t *testing.T) {
 	lines := strings.Split(get(""), "\n")
 	for _, want := range []string{
 		"# TYPE response_bytes counter", "response_bytes 12", `readlatency{quantile="0.99"} 3.125`, "readlatency_count 1", `ack_latency_count{key="2"} 1`,
-		"znode_count 32", "learners 0", "open_file_descriptor_count 7", "zkcore_serving 1", `fsynctime{quantile="0.5"} NaN`,
+		"znode_count 32", "learners 0", "open_file_descriptor_count 7", "zkcore_serving 1", "zkcore_disk_state 0", "zkcore_disk_free_bytes 0", `fsynctime{quantile="0.5"} NaN`,
 	} {
 		if !slices.Contains(lines, want) {
 			t.Errorf("no line %q", want)

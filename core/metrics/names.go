@@ -56,6 +56,8 @@ var counterNames = []string{
 	"unrecoverable_error_count",
 	"unsuccessful_handshake",
 	"watch_bytes",
+	"zkcore_disk_full_count",
+	"zkcore_disk_low_count",
 	"zkcore_frames_refused",
 	"zkcore_requests_resubmitted",
 	"zkcore_slow_readers_closed",

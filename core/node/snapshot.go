@@ -97,6 +97,13 @@ func (n *Node) save() {
 	if !n.hasState() {
 		return // it is not one to keep
 	}
+	s.busyMu.Lock()
+	size := s.last.Size
+	s.busyMu.Unlock()
+	if d := n.member.Status().Disk; d.Low || d.Reserve > 0 && d.Free-size < d.Reserve {
+		n.log.Warn("no snapshot: the disk is nearly full, and the log can do without it", "freeMB", d.Free>>20, "reserveMB", d.Reserve>>20)
+		return
+	}
 	view, zxid := n.pin()
 	file, err := n.write(view, zxid)
 	view.Release()
