@@ -77,6 +77,7 @@ type rig struct {
 	revs  []Revalidated
 	// restored: the node's state was replaced or went back.
 	restored bool
+	runs  []Run // what a Scan finds; nil: it fails
 }
 
 func membersOf(t *testing.T, text []byte) *quorum.Config {
@@ -155,7 +156,7 @@ func (r *rig) do(o Output) {
 	case Truncate, ResetLog:
 		r.log = append(r.log, o)
 	case Scan:
-		r.m.Scanned(r.now, o.ID, nil, 0, false)
+		r.m.Scanned(r.now, o.ID, r.runs, 0, r.runs != nil)
 	case Deliver:
 		r.given = append(r.given, o.Txns...)
 		r.state = o.Txns[len(o.Txns)-1].Zxid
