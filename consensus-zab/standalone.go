@@ -228,6 +228,12 @@ func (s *standalone) Checkpoint(saved, needed consensus.Zxid) error {
 }
 
 func (s *standalone) Distrust(at consensus.Zxid, why string) error {
+	s.mu.Lock()
+	closed := s.closed
+	s.mu.Unlock()
+	if closed {
+		return consensus.ErrClosed
+	}
 	s.cfg.Fail(consensus.ExitDigest, fmt.Errorf("%s, and a standalone server has nobody to get the right state from: restore a backup, or see docs/operations.md, Damage", why))
 	return nil
 }

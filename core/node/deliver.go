@@ -65,6 +65,11 @@ func (n *Node) apply(txns []consensus.Txn) bool {
 	failpoint.Hit(failpoint.BeforeApply)
 	n.mu.Lock()
 	err := n.engine.Apply(txns, &n.sink)
+	if last := txns[len(txns)-1].Data; err == nil && !n.serving && len(last) >= headLen {
+		// What an earlier life of this server, on another disk maybe, numbered by a clock
+		// that went ahead.
+		n.ids.Since(int64(binary.BigEndian.Uint64(last[headTime:])))
+	}
 	differs := err == nil && n.check.at != 0
 	if differs {
 		// Before anybody is answered out of it.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/zkcore/zkcore/core/conn"
@@ -38,6 +39,11 @@ func (cl *client) greet(b []byte, now int64) error {
 	if r.SessionID == 0 {
 		e.body = binary.BigEndian.AppendUint32(nil, uint32(cl.timeoutMS))
 		n.clientsMu.Lock()
+		n.moreIDs()
+		if n.ids.Left() == 0 {
+			n.clientsMu.Unlock()
+			return errors.New("no session id is reserved yet: the client must try again")
+		}
 		cl.session = n.ids.Next(func(id int64) bool {
 			_, open := n.engine.Session(id)
 			return open || n.sessions[id] != nil

@@ -46,6 +46,7 @@ type Node struct {
 	reclaims  map[int64][]*client // Revalidates of a learner, in their order
 	later     []reclaim
 	ids       *session.IDs
+	reserving bool // more ids are being reserved
 
 	watchMu sync.Mutex // watches, while mu is not held alone
 
@@ -120,6 +121,9 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	undo = append(undo, n.unlockDirs)
+	if err := n.openIDs(); err != nil {
+		return nil, err
+	}
 
 	sc := cfg.Storage
 	if sc.Dir == "" {

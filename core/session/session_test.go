@@ -178,3 +178,35 @@ func TestIDsOfEveryServerStayItsOwn(t *testing.T) {
 		}
 	}
 }
+
+// Numbers are given up to what is reserved, which goes ahead of them.
+func TestReservedIDs(t *testing.T) {
+	for _, server := range []int64{1, 127, 128, 255} {
+		g := NewIDs(server, 1_800_000_000_000)
+		if g.Left() != 0 {
+			t.Errorf("%d may be given, and nothing is reserved", g.Left())
+		}
+		high := g.After(100)
+		g.Reserve(high)
+		if g.Left() != 100 {
+			t.Errorf("%d may be given, want 100", g.Left())
+		}
+		g.Next(none)
+		g.Saw(g.After(49))
+		if g.Left() != 49 {
+			t.Errorf("%d may be given, want 49", g.Left())
+		}
+		g.Saw(g.After(49))
+		if g.Left() != 0 {
+			t.Errorf("%d may be given beyond what is reserved", g.Left())
+		}
+		g.Since(1_900_000_000_000)
+		if id := g.Next(none); (id>>56)&0xff != server || id&(1<<56-1) <= 1_900_000_000_000&(1<<40-1)<<16 || g.Left() != 0 {
+			t.Errorf("after a later time %#x is given, %d left", id, g.Left())
+		}
+		g.Since(1_000_000_000_000)
+		if id := g.Next(none); id&(1<<56-1) <= 1_900_000_000_000&(1<<40-1)<<16 {
+			t.Errorf("an earlier time takes it back to %#x", id)
+		}
+	}
+}

@@ -239,6 +239,7 @@ var common = []check{
 			"Propose":    m.Propose(r.Term, []consensus.Txn{MakeTxn(r.Last+1, 1, 1, 1)}),
 			"Sync":       m.Sync(r.Term, 1),
 			"Checkpoint": m.Checkpoint(r.Last, 0),
+			"Distrust":   m.Distrust(r.Last, "a test"),
 		} {
 			if !errors.Is(err, consensus.ErrClosed) {
 				t.Errorf("%s: %v", what, err)
@@ -456,6 +457,38 @@ var learners = []check{
 }
 
 var survivors = []check{
+	{"who distrusts its state gets the leader's", func(t *testing.T, c *Cluster) {
+		c.StartAll()
+		z := c.Write(10)
+		c.Agree(z)
+		leader := c.Leader()
+		id := c.learner(leader)
+		before := c.Nodes[id].State()
+		if err := c.Members[id].Distrust(z, "a test"); err != nil {
+			t.Fatal(err)
+		}
+		c.Wait("the state comes anew", func() bool { return c.Nodes[id].State().Restores > before.Restores })
+		c.Agree(c.Write(5))
+		roles := c.Nodes[id].State().Roles
+		if len(roles) < len(before.Roles)+2 || roles[len(before.Roles)].State != consensus.Looking {
+			t.Errorf("roles %v come after %v: it is to look for a leader first", roles, before.Roles)
+		}
+		// It has a vote again.
+		c.Stop(leader)
+		c.Agree(c.Write(5))
+	}},
+	{"what is damaged is set aside", func(t *testing.T, c *Cluster) {
+		c.StartAll()
+		c.Agree(c.Write(10))
+		id := c.learner(c.Leader())
+		c.Stop(id)
+		c.Damaged = map[consensus.ServerID]bool{id: true}
+		c.Start(id)
+		c.Agree(c.Write(5))
+		if s := c.Nodes[id].State(); s.Aside != 1 || s.Restores == 0 {
+			t.Errorf("set aside %d times, restored %d times", s.Aside, s.Restores)
+		}
+	}},
 	{"a leader that is gone is replaced", func(t *testing.T, c *Cluster) {
 		c.StartAll()
 		z := c.Write(10)

@@ -35,6 +35,9 @@ type Cluster struct {
 	Tick                 time.Duration
 	InitLimit, SyncLimit int
 
+	// Damaged are servers whose node finds its snapshots damaged when it recovers next.
+	Damaged map[consensus.ServerID]bool
+
 	Nodes   map[consensus.ServerID]*Node
 	Members map[consensus.ServerID]consensus.Member
 }
@@ -119,6 +122,7 @@ func (c *Cluster) TryStart(id consensus.ServerID) error {
 	// Nobody may call the member before the node knows it.
 	n.mu.Lock()
 	n.opening = true
+	n.damaged = c.Damaged[id]
 	n.mu.Unlock()
 	m, err := c.open(c.Config(id), n)
 	n.mu.Lock()

@@ -52,6 +52,7 @@ type Node struct {
 	alive    map[int64]consensus.ServerID
 	restores int
 	aside    int
+	damaged  bool // Recover finds nothing good until SetAside
 	filler   int
 	block    chan struct{} // Deliver waits for it
 }
@@ -145,6 +146,9 @@ func (n *Node) Recover(max consensus.Zxid) (consensus.Zxid, error) {
 	if n.established() {
 		n.breaks("Recover(%v) is called while %v", max, n.role.State)
 	}
+	if n.damaged {
+		return 0, fmt.Errorf("snapshots: %w", consensus.ErrDamaged)
+	}
 	n.recovered = true
 	n.log, n.last, n.count, n.digest = nil, 0, 0, 0
 	for _, z := range n.snapshots() {
@@ -182,6 +186,7 @@ func (n *Node) SetAside(folder string) error {
 	}
 	n.last, n.count, n.digest, n.log = 0, 0, 0, nil
 	n.aside++
+	n.damaged = false
 	return nil
 }
 

@@ -1,0 +1,71 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/zkcore/zkcore/core/vfs"
+)
+
+// idsFile, beside the snapshots, says up to where this server may have numbered sessions.
+// The wall clock alone does not: it may go back over a restart, and sessions that are
+// closed are in no snapshot (I19).
+const idsFile = "sessionIds"
+
+// idsAhead is how many numbers are reserved with one write: as many as a minute of the
+// clock is worth, and more than a server gives in days.
+const idsAhead = 1 << 32
+
+// openIDs goes on behind all that was reserved before, and reserves more.
+func (n *Node) openIDs() error {
+	b, err := vfs.ReadFile(n.cfg.FS, filepath.Join(n.snaps.dirs.Snap, idsFile), 64)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return err
+	default:
+		high, err := strconv.ParseUint(strings.TrimSpace(string(b)), 16, 64)
+		if err != nil {
+			// Nothing is lost with it but the certainty that the clock never went back.
+			n.log.Warn("the file of session ids can't be read: the clock alone says which are new", "file", idsFile, "err", err)
+			break
+		}
+		n.ids.Saw(int64(high) - 1)
+	}
+	return n.reserveIDs()
+}
+
+// reserveIDs makes durable that more numbers may be given.
+func (n *Node) reserveIDs() error {
+	n.clientsMu.Lock()
+	high := n.ids.After(idsAhead)
+	n.clientsMu.Unlock()
+	dir := n.snaps.dirs.Snap
+	name := filepath.Join(dir, idsFile)
+	if err := vfs.WriteFile(n.cfg.FS, dir, name+".tmp", name, fmt.Appendf(nil, "%x\n", uint64(high))); err != nil {
+		return fmt.Errorf("session ids: %w", err)
+	}
+	n.clientsMu.Lock()
+	n.ids.Reserve(high)
+	n.reserving = false
+	n.clientsMu.Unlock()
+	return nil
+}
+
+// moreIDs reserves numbers beside everything else when half of those reserved are given.
+// clientsMu is held.
+func (n *Node) moreIDs() {
+	if n.reserving || n.ids.Left() > idsAhead/2 {
+		return
+	}
+	n.reserving = true
+	n.world.Go(func() {
+		if err := n.reserveIDs(); err != nil {
+			n.fail(ExitUnexpected, err)
+		}
+	})
+}
