@@ -83,6 +83,7 @@ type event func(m *protocol.Member, now protocol.Time)
 const maxEventBytes = 16 << 20
 
 func openEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *journal, c *caller) (consensus.Member, error) {
+	cfg.Log = limited(cfg.Log) // by the clock: not where a seed makes the time
 	e, err := newEnsemble(fsys, cfg, o, s, j, c)
 	if err != nil {
 		return nil, err
@@ -102,7 +103,6 @@ func openEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *jour
 
 // newEnsemble makes the member and its protocol from what is on the disk. Nothing runs yet.
 func newEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *journal, c *caller) (*ensemble, error) {
-	cfg.Log = limited(cfg.Log)
 	e := &ensemble{
 		cfg: cfg, opts: o, fs: fsys, log: s.log, journal: j, caller: c, m: meter{cfg.Metrics},
 		start: time.Now().Add(-time.Second), // so that no time is 0

@@ -316,6 +316,14 @@ func (l *Log) mend(f vfs.File, s *segReader, i int, cut rest, rec *Recovery) err
 		return err
 	}
 	rec.Rewritten = n
+	if err := f.Sync(); err != nil || s.end != endMark || cut.nonZero > end {
+		return err
+	}
+	// A file that is followed by another ends in a mark that vouches for all of it, and
+	// the one that was read may be in the page cache only too.
+	if _, err := f.WriteAt(appendMark(nil, s.first, end, end), end); err != nil {
+		return err
+	}
 	return f.Sync()
 }
 

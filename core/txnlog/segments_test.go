@@ -172,3 +172,48 @@ func TestUnknownVersion(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// A sync that failed leaves in the page cache what the disk has not. The next start makes
+// it durable, with the mark at its end: so the file is whole when another follows it.
+func TestMarkAfterFailedSync(t *testing.T) {
+	m := epochs(t, 1)
+	var broken bool
+	e := vfs.NewErrors(m, func(op vfs.Op) error {
+		if broken && op.Kind == "sync" {
+			return errors.New("the disk is broken")
+		}
+		return nil
+	})
+	l, _, err := OpenLog(e, "/d", Options{PreAllocKB: 64})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Append([]consensus.Txn{create(1<<32|4, 10)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Append([]consensus.Txn{create(1<<32|5, 5000)}); err != nil {
+		t.Fatal(err)
+	}
+	broken = true
+	if _, err := l.Sync(); err == nil {
+		t.Fatal("the sync does not fail")
+	}
+	// The process ends; the machine runs on, and so does the page cache.
+	l, rec, err := OpenLog(m, "/d", Options{PreAllocKB: 64})
+	if err != nil || rec.Last != 1<<32|5 {
+		t.Fatalf("to %v, %v", rec.Last, err)
+	}
+	if err := l.Append([]consensus.Txn{create(1<<32|6, 10)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	left := m.Crash(vfs.LoseAll, 1)
+	if _, rec, err := OpenLog(left, "/d", Options{}); err != nil || rec.Last != 1<<32|6 {
+		t.Errorf("after the power cut: to %v, %v", rec.Last, err)
+	}
+}
