@@ -71,7 +71,7 @@ func openStepped(fsys vfs.FS) (*stepped, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := newJournal(st.log, &o, cfg.Fail, cfg.Log, meter{})
+	j := newJournal(st.log, newGauge(fsys, cfg, &o), &o, cfg.Fail, cfg.Log, meter{})
 	if s.ensemble, err = newEnsemble(fsys, cfg, o, st, j, newCaller(s.node, 1<<30)); err != nil {
 		return nil, err
 	}
@@ -387,6 +387,12 @@ func (n *tree) checkpoint() {
 	if err != nil {
 		n.s.fail(err)
 	}
+}
+
+func (n *tree) SetAside(folder string) error {
+	_, err := txnlog.SetSnapshotsAside(n.fs, n.dirs.Snap, folder)
+	n.begun = false
+	return err
 }
 
 func (n *tree) Role(r consensus.Role)                               { n.roles = append(n.roles, r) }

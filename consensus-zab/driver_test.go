@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math"
 	"net"
 	"runtime"
@@ -184,7 +185,7 @@ func TestDiskErrorEndsTheProcess(t *testing.T) {
 // cluster is an ensemble whose third voter is left to the test.
 func cluster(t *testing.T, opts map[string]string) (*consensustest.Cluster, consensus.ServerID) {
 	c := consensustest.NewCluster(t, Open, 3, 0)
-	c.Options = opts
+	maps.Copy(c.Options, opts)
 	c.Options["db.autocreate"] = "true" // server 3 is not there
 	c.Start(1)
 	c.Start(2)

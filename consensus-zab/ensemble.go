@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
 	"net"
 	"strconv"
@@ -111,28 +110,11 @@ func newEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *journ
 	}
 	e.initTimeout = cfg.Tick * time.Duration(cfg.InitLimit)
 	e.syncTimeout = cfg.Tick * time.Duration(cfg.SyncLimit)
-	members, err := membership(cfg)
+	members, self, err := checked(cfg)
 	if err != nil {
 		return nil, err
 	}
-	found := false
-	for _, v := range cfg.Servers {
-		if len(v.Quorum) == 0 || len(v.Election) == 0 {
-			return nil, errKey(fmt.Sprintf("server.%d", v.ID), "it needs a quorum and an election address")
-		}
-		if v.ID == cfg.ID {
-			e.self, found = v, true
-		}
-	}
-	switch {
-	case !found:
-		return nil, errKey("myid", "server %d is not in the list of servers", cfg.ID)
-	case cfg.Tick <= 0 || cfg.InitLimit <= 0 || cfg.SyncLimit <= 0:
-		return nil, errKey("tickTime, initLimit, syncLimit", "they must be positive in an ensemble")
-	}
-	if err := fsys.MkdirAll(version2(cfg.DataDir)); err != nil {
-		return nil, fmt.Errorf("dataDir: %w", err)
-	}
+	e.self = self
 	worth, err := standing(fsys, cfg, &e.opts, s)
 	if err != nil {
 		return nil, err
@@ -165,6 +147,30 @@ func newEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *journ
 	e.status = consensus.Status{Peer: "looking", Logged: s.last, Committed: s.base, Quorum: e.voters,
 		LastProposal: -1, MinProposal: -1, MaxProposal: -1}
 	return e, nil
+}
+
+// checked is the membership of a configuration that can be used, and this server in it.
+// Nothing on the disk is touched before.
+func checked(cfg consensus.Config) (members *quorum.Config, self consensus.Server, err error) {
+	if members, err = membership(cfg); err != nil {
+		return nil, self, err
+	}
+	found := false
+	for _, v := range cfg.Servers {
+		if len(v.Quorum) == 0 || len(v.Election) == 0 {
+			return nil, self, errKey(fmt.Sprintf("server.%d", v.ID), "it needs a quorum and an election address")
+		}
+		if v.ID == cfg.ID {
+			self, found = v, true
+		}
+	}
+	switch {
+	case !found:
+		return nil, self, errKey("myid", "server %d is not in the list of servers", cfg.ID)
+	case cfg.Tick <= 0 || cfg.InitLimit <= 0 || cfg.SyncLimit <= 0:
+		return nil, self, errKey("tickTime, initLimit, syncLimit", "they must be positive in an ensemble")
+	}
+	return members, self, nil
 }
 
 // membership is the configuration's list of servers as the protocol counts it.

@@ -56,6 +56,11 @@ type store struct {
 // openData opens what is on the disk. What is damaged is set aside, if there are others
 // to get it from.
 func openData(fsys vfs.FS, cfg consensus.Config, o *options, n consensus.Node) (store, error) {
+	if len(cfg.Servers) > 0 {
+		if _, _, err := checked(cfg); err != nil {
+			return store{}, err
+		}
+	}
 	s, err := openStore(fsys, cfg, o, n)
 	switch {
 	case err == nil && len(cfg.Servers) == 0:
@@ -89,10 +94,16 @@ func openStore(fsys vfs.FS, cfg consensus.Config, o *options, n consensus.Node) 
 			return s, fmt.Errorf("dataLogDir: %w", err)
 		}
 	}
+	if err := fsys.MkdirAll(version2(cfg.DataDir)); err != nil {
+		return s, fmt.Errorf("dataDir: %w", err)
+	}
 	// The node may remove it.
 	mark := cfg.LogDir + "/initialize"
-	if _, err := fsys.Stat(mark); err == nil {
+	switch _, err := fsys.Stat(mark); {
+	case err == nil:
 		s.initialize = true
+	case !errors.Is(err, fs.ErrNotExist):
+		return s, err // not to know whether there is a mark is not to know that there is none
 	}
 	base, err := n.Recover(math.MaxInt64)
 	if err != nil {

@@ -77,7 +77,7 @@ type rig struct {
 	revs  []Revalidated
 	// restored: the node's state was replaced or went back.
 	restored bool
-	runs  []Run // what a Scan finds; nil: it fails
+	runs     []Run // what a Scan finds; nil: it fails
 }
 
 func membersOf(t *testing.T, text []byte) *quorum.Config {

@@ -135,6 +135,11 @@ func (c *watched) Recover(max consensus.Zxid) (consensus.Zxid, error) {
 	return z, err
 }
 
+func (c *watched) SetAside(folder string) error {
+	c.m.w.logf(c.m, "sets its data aside in %s", folder)
+	return c.n.SetAside(folder)
+}
+
 func (c *watched) Role(r consensus.Role) {
 	m, t := c.m, &c.m.w.truth
 	m.w.logf(m, "%v, leader %d, epoch %d, last %v", r.State, r.Leader, r.Epoch, r.Last)
