@@ -260,7 +260,12 @@ func (e *ensemble) openEpochs(last consensus.Zxid, worth protocol.Standing) (txn
 	if worth != protocol.Proven {
 		// What there is in the log is part of what a leader sent. It counts for nothing
 		// until the epoch is there that comes last.
-		return txnlog.Epochs{Accepted: max(accepted, current), Current: current}, nil
+		promised := txnlog.Epochs{Accepted: max(accepted, current), Current: current}
+		if !ok {
+			return promised, nil
+		}
+		// The promise holds, and is on the disk before it is told of.
+		return promised, txnlog.WriteEpoch(e.fs, dir, txnlog.AcceptedEpoch, promised.Accepted)
 	}
 	if ok && known && last.Epoch() > current && last.Epoch() <= accepted {
 		e.cfg.Log.Warn("the last synchronisation with a leader was cut short", "currentEpoch", current, "zxid", last)
