@@ -14,6 +14,7 @@ type plan struct {
 	dataMax   int
 	sessionMS int32
 	locks     int // clients that take locks
+	readers   int // clients that write nothing while there is harm
 
 	tickMS               int64
 	initLimit, syncLimit int
@@ -60,6 +61,9 @@ func draw(seed uint64) plan {
 	p.sessionMS = int32(p.tickMS) * int32(2+r.IntN(18))
 	if r.IntN(3) > 0 {
 		p.locks = p.clients
+	}
+	if r.IntN(3) == 0 {
+		p.readers = 1 + r.IntN(p.clients-1)
 	}
 	// Which harm: each kind is there or not.
 	for i := range faultKinds {

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"hash/fnv"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -20,8 +21,19 @@ import (
 var (
 	plantedMax   = flag.Int("planted.max", 500, "after how many seeds TestPlanted gives up")
 	plantedOnly  = flag.String("planted.only", "", "the bugs to look for, with commas between them; empty: all")
+	bugFlag      = flag.String("sim.bug", "", "the bug that all other tests run with")
 	plantedFresh = flag.Bool("planted.fresh", false, "look with seeds that nobody has seen before, not with those of each run")
 )
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if *bugFlag != "" && !slices.ContainsFunc(bugs, func(b bug) bool { return b.name == *bugFlag }) {
+		fmt.Fprintf(os.Stderr, "-sim.bug: there is no bug %q\n", *bugFlag)
+		os.Exit(2)
+	}
+	simbug.Plant(*bugFlag)
+	os.Exit(m.Run())
+}
 
 // What a bug may take, in seeds.
 const (

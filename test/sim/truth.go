@@ -159,6 +159,9 @@ func (c *watched) Role(r consensus.Role) {
 		if t.at[m] != len(t.txns) {
 			m.w.fail("I13: node %d leads in epoch %d with %d of %d committed txns", m.id, r.Epoch, t.at[m], len(t.txns))
 		}
+		if n := len(t.txns); n > 0 {
+			t.durable(m, consensus.Zxid(t.txns[n-1].Zxid))
+		}
 	}
 	c.n.Role(r)
 }
