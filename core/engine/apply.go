@@ -146,6 +146,8 @@ func (e *Engine) applyTxn(t *txn.Txn) {
 			body = body[:0]
 		}
 		a.sink.Reply(h.ClientID, h.Cxid, h.Zxid, h.Type, code, body)
+	} else if h.Type != txn.TypeCreateSession && !closed && code != zkerr.SessionMoved {
+		a.sink.Wrote(h.ClientID, h.Cxid)
 	}
 	if closed {
 		a.sink.SessionClosed(h.ClientID)

@@ -162,6 +162,10 @@ func (r *rig) Waits(session int64, cxid int32) ([]byte, bool) {
 	return nil, false
 }
 
+func (r *rig) Wrote(session int64, cxid int32) {
+	r.wrote = append(r.wrote, [2]int64{session, int64(cxid)})
+}
+
 func (r *rig) Reply(session int64, cxid int32, zxid int64, op int32, code zkerr.Code, body []byte) {
 	for _, c := range r.conns {
 		if c.session == session && c.waits[cxid] != 0 {

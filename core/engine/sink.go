@@ -16,6 +16,10 @@ type Sink interface {
 	// failed can't be seen any more. body is the reply record, valid during the
 	// call; none unless code is OK.
 	Reply(session int64, cxid int32, zxid int64, op int32, code zkerr.Code, body []byte)
+	// Wrote tells of a write of a session for whose reply nobody here waits, by its
+	// Waits, executed or refused: whoever asked for it did not do so here, or is gone.
+	// What was refused since the session had moved is not among them.
+	Wrote(session int64, cxid int32)
 	// Auth returns the identities of a watcher's connection.
 	Auth(watcher uint64) []consensus.Identity
 	// Event tells a watcher. zxid is that of the txn, -1 for what Read tells of.
@@ -34,6 +38,7 @@ type nopSink struct{}
 
 func (nopSink) Waits(int64, int32) ([]byte, bool)                    { return nil, false }
 func (nopSink) Reply(int64, int32, int64, int32, zkerr.Code, []byte) {}
+func (nopSink) Wrote(int64, int32)                                   {}
 func (nopSink) Auth(uint64) []consensus.Identity                     { return nil }
 func (nopSink) Event(uint64, int64, int32, string)                   {}
 func (nopSink) SessionOpened(int64, int32)                           {}

@@ -115,6 +115,7 @@ func (s *readSink) Event(_ uint64, zxid int64, typ int32, path string) {
 func (s *readSink) Auth(uint64) []consensus.Identity { return s.auth }
 
 func (s *readSink) Waits(int64, int32) ([]byte, bool) { return nil, false }
+func (s *readSink) Wrote(int64, int32)                {}
 
 func (s *readSink) Reply(int64, int32, int64, int32, zkerr.Code, []byte) {}
 

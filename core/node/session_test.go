@@ -341,6 +341,21 @@ func TestEndIsNotYetCommitted(t *testing.T) {
 	}
 }
 
+// TestWroteElsewhere: a connection is closed when its session writes through another server:
+// what still waits on it must not be executed behind that by the next leader.
+func TestWroteElsewhere(t *testing.T) {
+	r := start(t, consensus.Leading, false, nil)
+	p, q := r.connect(), r.connect()
+	if !r.n.Revalidate(2, consensus.Touch{Session: p.session, TimeoutMS: sessionMS}) {
+		t.Fatal("the session is not known")
+	}
+	// A client that only moved may still hear of it here.
+	p.must(proto.OpExists, get("/"))
+	r.n.Receive(2, consensus.Request{Session: p.session, Cxid: 77, Op: int32(proto.OpCreate), Body: create("/elsewhere", 0).Append(nil)})
+	p.ended()
+	q.must(proto.OpGetData, get("/elsewhere"))
+}
+
 // TestPause: who could not be heard because this process stood still does not
 // lose his session.
 func TestPause(t *testing.T) {

@@ -88,6 +88,27 @@ func (s *sink) Reply(session int64, cxid int32, zxid int64, op int32, code zkerr
 	s.mark(cl)
 }
 
+// Wrote closes the connection of a session whose client is on another server by now: it
+// has written there. The one that is left here may not know yet, as when the network is
+// cut; with the next leader what waits on it would be executed behind what came later.
+func (s *sink) Wrote(session int64, cxid int32) {
+	cl := s.n.sessions[session]
+	if cl == nil {
+		return
+	}
+	cl.c.Lock()
+	defer cl.c.Unlock()
+	if !cl.opened.Load() || cl.c.Gone() {
+		return
+	}
+	for no := cl.fifo.first; no != cl.fifo.end(); no++ {
+		if e := cl.fifo.at(no); e.kind == kWrite && e.xid == cxid {
+			return
+		}
+	}
+	cl.c.CloseLocked(errMoved)
+}
+
 // Auth returns what a connection is known as.
 func (s *sink) Auth(watcher uint64) []consensus.Identity {
 	cl := s.n.clients[watcher]

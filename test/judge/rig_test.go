@@ -610,6 +610,8 @@ func (r *rig) links() (all []*link) {
 	return all
 }
 
+func (s *server) Wrote(int64, int32) {}
+
 func (s *server) Waits(session int64, cxid int32) ([]byte, bool) {
 	l := s.live[session]
 	if l == nil || len(l.fifo) == 0 || !l.fifo[0].sent || l.fifo[0].xid != cxid {
