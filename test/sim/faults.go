@@ -136,6 +136,13 @@ func init() {
 			if c.e == nil {
 				return false
 			}
+			if h := host(c.server); w.faultRand.IntN(2) == 0 {
+				// What it has asked for is still under way when it is elsewhere.
+				w.net.slow[h] = 10*ms + w.faultRand.Int64N(200*ms)
+				w.after(s1, nil, func() { delete(w.net.slow, h) })
+				w.after(w.faultRand.Int64N(100*ms), nil, func() { c.lost("moves") })
+				return true
+			}
 			c.lost("moves")
 			return true
 		}},
