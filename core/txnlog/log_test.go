@@ -624,6 +624,29 @@ func TestLastWriteVouched(t *testing.T) {
 	}
 }
 
+// TestMendedIsVouched: what a start has made durable is vouched for, also where the end of the
+// file was cut and nothing is written behind it: what is damaged then was no torn write.
+func TestMendedIsVouched(t *testing.T) {
+	m := newMem(t)
+	l, _ := open(t, m, Options{})
+	appendRange(t, l, 1, 20, 100)
+	syncLog(t, l)
+	b := get(t, m, "log.1")
+	put(t, m, "log.1", append(b[:l.end:l.end], 1, 2, 3)) // half a mark
+	for range 2 {
+		if _, rec := open(t, m, Options{}); rec.Last != 20 {
+			t.Fatalf("the log ends with %v", rec.Last)
+		}
+	}
+	b = get(t, m, "log.1")
+	b[200] ^= 1
+	put(t, m, "log.1", b)
+	var d *Damage
+	if _, rec, err := OpenLog(m, "/d", Options{}); !errors.As(err, &d) {
+		t.Errorf("a log with a damaged record opens and ends with %v: %v", rec.Last, err)
+	}
+}
+
 func TestRandomDamage(t *testing.T) {
 	build := func() *vfs.Mem {
 		m := newMem(t)

@@ -316,11 +316,12 @@ func (l *Log) mend(f vfs.File, s *segReader, i int, cut rest, rec *Recovery) err
 		return err
 	}
 	rec.Rewritten = n
-	if err := f.Sync(); err != nil || s.end != endMark || cut.nonZero > end {
+	if err := f.Sync(); err != nil || !s.marked {
 		return err
 	}
-	// A file that is followed by another ends in a mark that vouches for all of it, and
-	// the one that was read may be in the page cache only too.
+	// All of it is on the disk now, and only a mark says so: without one, what is damaged
+	// later looks like a write that was not finished. A file that is followed by another
+	// ends in one too.
 	if _, err := f.WriteAt(appendMark(nil, s.first, end, end), end); err != nil {
 		return err
 	}
