@@ -401,7 +401,8 @@ func (m *Mem) Stat(name string) (Info, error) {
 	return Info{Size: int64(len(f.data))}, nil
 }
 
-// Rename implements FS. Both names must be in one directory.
+// Rename implements FS. From one directory to another it is two changes, one in each: after
+// a crash the file may be in both, or in neither if only the old directory was synced.
 func (m *Mem) Rename(from, to string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -415,10 +416,18 @@ func (m *Mem) Rename(from, to string) error {
 	if err != nil {
 		return pathErr("rename", from, err)
 	}
-	if path.Dir(clean(from)) != path.Dir(clean(to)) {
-		return pathErr("rename", from, errors.ErrUnsupported)
-	}
 	base := path.Base(clean(to))
+	if path.Dir(clean(from)) != path.Dir(clean(to)) {
+		other, _, _, err := m.lookup(to)
+		if err != nil {
+			return pathErr("rename", to, err)
+		}
+		delete(d.now, old)
+		d.pending = append(d.pending, dirOp{from: old, file: f})
+		other.now[base] = f
+		other.pending = append(other.pending, dirOp{to: base, file: f})
+		return nil
+	}
 	delete(d.now, old)
 	d.now[base] = f
 	d.pending = append(d.pending, dirOp{from: old, to: base, file: f})

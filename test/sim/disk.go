@@ -1,7 +1,11 @@
 package sim
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -83,6 +87,55 @@ func changes(kind string) bool {
 	case "open", "read", "readdir", "stat", "lock", "usage", "size", "close":
 		return false
 	}
+	return true
+}
+
+// rot changes a bit in a record of a file of the log, one that was synced long ago, and
+// reports whether there is one.
+func (d *disk) rot(r *rand.Rand) bool {
+	names, err := d.mem.ReadDir(dataDir)
+	if err != nil {
+		return false
+	}
+	names = slices.DeleteFunc(names, func(n string) bool { return !strings.HasPrefix(n, "log.") })
+	if len(names) == 0 {
+		return false
+	}
+	// The last file by its zxid, most often: the others may not be needed any more.
+	slices.SortFunc(names, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b)) })
+	name := dataDir + "/" + names[len(names)-1]
+	if r.IntN(4) == 0 {
+		name = dataDir + "/" + names[r.IntN(len(names))]
+	}
+	f, err := d.mem.OpenWrite(name)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return false
+	}
+	b := make([]byte, size)
+	if _, err := f.ReadAt(b, 0); err != nil {
+		return false
+	}
+	// Behind the header, and before the last writes: of those it can't be told whether they
+	// were finished.
+	b = bytes.TrimRight(b, "\x00")
+	if len(b) < 4000 {
+		return false
+	}
+	at := int64(16 + r.IntN(len(b)/2-16))
+	bit := b[at] ^ 1<<r.IntN(8)
+	if _, err := f.WriteAt([]byte{bit}, at); err != nil {
+		return false
+	}
+	if err := f.Sync(); err != nil {
+		return false
+	}
+	d.rotten = true
+	d.m.w.logf(d.m, "a bit of %s changes at offset %d", name, at)
 	return true
 }
 

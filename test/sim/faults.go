@@ -117,6 +117,19 @@ func init() {
 			m.disk.sync, m.disk.once = syscall.EIO, w.faultRand.IntN(2) == 0
 			return m.up
 		}},
+		{"bit rot", 2, func(w *world, m *machine) bool {
+			// The rest has all that was acked: one at a time, of three at least.
+			if w.rotten || !m.up || w.plan.voters < 3 {
+				return false
+			}
+			if !m.disk.rot(w.faultRand) {
+				return false
+			}
+			w.rotten = true
+			m.end()
+			m.restartIn(w.faultRand.Int64N(s1))
+			return true
+		}},
 		{"failed write", 1, func(_ *world, m *machine) bool {
 			m.disk.write = syscall.EIO
 			return m.up

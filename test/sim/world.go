@@ -37,6 +37,7 @@ type world struct {
 	log      *history.Log
 
 	faults bool // harm is being done
+	rotten bool // a disk has lost something
 	stats  Stats
 
 	trace *strings.Builder
