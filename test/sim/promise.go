@@ -32,6 +32,12 @@ func (p *promises) ack(t *truth, z consensus.Zxid) {
 	p.acked = z
 }
 
+// takenBack: a leader that has lost a learner counts its acks no more, and may take back what
+// is not committed yet when it comes again. It will be sent anew, and acked anew.
+func (p *promises) takenBack(t *truth, z consensus.Zxid) {
+	p.ack(t, min(p.acked, z))
+}
+
 // kept is the last txn that the machine must have.
 func (p *promises) kept(t *truth) consensus.Zxid {
 	p.ack(t, p.acked)
@@ -84,14 +90,16 @@ func (p *zabPeer) says(l *link, b []byte) {
 }
 
 // hears notes what a learner is told before it joins.
-func (l *link) hears(ks []protocol.Packet) {
+func (l *link) hears(p *zabPeer, ks []protocol.Packet) {
 	for i := range ks {
 		z := consensus.Zxid(ks[i].Zxid)
 		switch ks[i].Type {
 		case quorum.TypeLeaderInfo:
 			l.epoch = z.Epoch()
 		case quorum.TypeDiff, quorum.TypeTrunc, quorum.TypeSnap:
-			l.top = z
+			if l.top = z; ks[i].Type == quorum.TypeTrunc {
+				p.m.said.takenBack(&p.w.truth, z)
+			}
 		case quorum.TypeNewLeader:
 			l.sealed = true
 		case quorum.TypeProposal, quorum.TypeInform:

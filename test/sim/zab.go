@@ -309,7 +309,7 @@ func (l *link) read(p *zabPeer) {
 	ks, rest, err := p.d.ReadPackets(l.buf, l.snaps)
 	l.buf = append([]byte(nil), rest...)
 	if len(ks) > 0 {
-		l.hears(ks)
+		l.hears(p, ks)
 		l.holds = l.snaps && ks[len(ks)-1].Type == quorum.TypeSnap
 		p.d.Packets(protocol.Conn(l.e.no), ks)
 	}
