@@ -31,6 +31,8 @@ type world struct {
 	events eventHeap
 	all    []*server
 	cut    map[[2]ServerID]bool // nothing passes from the first to the second
+	// hold is a script's: packets from the first to the second stop before one of this type.
+	hold   map[[2]ServerID]quorum.PacketType
 	faults bool
 	conns  Conn
 	// One message in calm is late by up to spike ms; one sync in slow takes long.
@@ -113,6 +115,7 @@ type server struct {
 	jobs    []func()
 	pending []Txn // appended by jobs of the sync under way, not synced
 	syncing bool
+	stuck   bool // a script's: the disk finishes nothing
 
 	// The node.
 	state    simState
@@ -147,14 +150,20 @@ type pipe struct {
 	last     Time
 	closed   bool // nothing more is put in
 	broken   bool // nothing more comes out
-	held     []func()
+	held     []arrival
 	holding  bool
 	state    simState // of the SNAP that is being read
 }
 
+// An arrival is what has come through a pipe: a packet of the type, or its end.
+type arrival struct {
+	what quorum.PacketType // 0: no packet
+	fn   func()
+}
+
 func newWorld(t *testing.T, seed uint64, voters, observers int) *world {
 	w := &world{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 7)), now: 1000 * Millisecond,
-		cut: map[[2]ServerID]bool{}, place: map[Zxid]int{}, asked: map[uint64]*ask{}, leaders: map[int64]ServerID{}, trace: new(strings.Builder)}
+		cut: map[[2]ServerID]bool{}, hold: map[[2]ServerID]quorum.PacketType{}, place: map[Zxid]int{}, asked: map[uint64]*ask{}, leaders: map[int64]ServerID{}, trace: new(strings.Builder)}
 	w.calm, w.spike, w.slow = 20+w.rng.IntN(2000), []int{20, 500, 3000}[w.rng.IntN(3)], []int{2, 20, 1000}[w.rng.IntN(3)]
 	props := map[string]string{}
 	for i := 1; i <= voters+observers; i++ {
@@ -286,12 +295,17 @@ func (s *server) start() {
 
 // crash loses what was not synced, or what of it the disk has not happened to write.
 func (s *server) crash() {
-	w := s.w
-	w.crashes++
 	keep := 0
 	if len(s.pending) > 0 {
-		keep = w.rng.IntN(len(s.pending) + 1)
+		keep = s.w.rng.IntN(len(s.pending) + 1)
 	}
+	s.crashKeeping(keep)
+}
+
+func (s *server) crashKeeping(keep int) {
+	w := s.w
+	w.crashes++
+	keep = min(keep, len(s.pending))
 	s.log = append(s.log, s.pending[:keep]...)
 	w.logf(s, "crash, %d of %d txns kept", keep, len(s.pending))
 	s.up = false
@@ -405,7 +419,7 @@ func (s *server) do(o Output) {
 		w.snaps++
 		st := o.Snapshot.(*simSnapshot).simState
 		if p := s.conns[o.To]; p != nil {
-			p.put(func() {
+			p.put(quorum.TypeSnap, func() {
 				p.state = st
 				p.holding = true
 				p.to.m.Packets(w.now, p.toConn, []Packet{{Type: quorum.TypeSnap, Zxid: int64(st.zxid)}})
@@ -436,7 +450,7 @@ func (s *server) do(o Output) {
 	case Scan:
 		fn := func() {
 			runs, below, ok := s.scan(o.From)
-			if o.Limited && w.rng.IntN(3) == 0 {
+			if o.Limited && w.faults && w.rng.IntN(3) == 0 {
 				ok = false
 			}
 			s.m.Scanned(w.now, o.ID, runs, below, ok)
@@ -567,25 +581,25 @@ func (s *server) send(c Conn, ks ...Packet) {
 		if err := decodePacket(ks[i].Append(nil), &k); err != nil {
 			s.w.fail("%v does not decode: %v", ks[i].Type, err)
 		}
-		p.put(func() { p.to.m.Packets(s.w.now, p.toConn, []Packet{k}) })
+		p.put(k.Type, func() { p.to.m.Packets(s.w.now, p.toConn, []Packet{k}) })
 	}
 }
 
 // put makes fn happen at the other end, behind all before it.
-func (p *pipe) put(fn func()) {
+func (p *pipe) put(what quorum.PacketType, fn func()) {
 	if p.closed || p.broken {
 		return
 	}
 	w := p.from.w
 	p.last = max(w.now+w.latency(), p.last+1)
-	w.at(p.last, p.to, func() { p.arrive(fn) })
+	w.at(p.last, p.to, func() { p.arrive(what, fn) })
 }
 
-func (p *pipe) arrive(fn func()) {
+func (p *pipe) arrive(what quorum.PacketType, fn func()) {
 	if p.broken || p.to.inc != p.toInc {
 		return
 	}
-	p.held = append(p.held, fn)
+	p.held = append(p.held, arrival{what, fn})
 	if len(p.held) == 1 {
 		p.drain()
 	}
@@ -600,8 +614,12 @@ func (p *pipe) drain() {
 			w.at(w.now+20*Millisecond, p.to, p.drain)
 			return
 		}
-		fn := p.held[0]
-		fn()
+		next := p.held[0]
+		if t := w.hold[[2]ServerID{p.from.id, p.to.id}]; t != 0 && t == next.what {
+			w.at(w.now+20*Millisecond, p.to, p.drain)
+			return
+		}
+		next.fn()
 		p.held = p.held[1:]
 	}
 }
@@ -619,7 +637,7 @@ func (p *pipe) close() {
 	}
 	w := p.from.w
 	p.last = max(w.now+w.latency(), p.last+1)
-	w.at(p.last, p.to, func() { p.arrive(p.end) })
+	w.at(p.last, p.to, func() { p.arrive(0, p.end) })
 }
 
 // shut breaks the pipe now.
@@ -663,13 +681,20 @@ func (s *server) journal() {
 	s.jobs = s.jobs[2:]
 	begin()
 	w := s.w
-	w.at(w.now+w.diskTime(), s, func() {
-		s.log = append(s.log, s.pending...)
-		s.pending = nil
-		done()
-		s.syncing = false
-		s.journal()
-	})
+	w.at(w.now+w.diskTime(), s, func() { s.finish(done) })
+}
+
+// finish ends what the journal is at, unless the disk is stuck.
+func (s *server) finish(done func()) {
+	if s.stuck {
+		s.w.at(s.w.now+10*Millisecond, s, func() { s.finish(done) })
+		return
+	}
+	s.log = append(s.log, s.pending...)
+	s.pending = nil
+	done()
+	s.syncing = false
+	s.journal()
 }
 
 // append writes txns. A log that is not empty takes only what may follow its last one.
