@@ -969,12 +969,17 @@ func (s *server) restore(o Restore) {
 
 // checkpoint takes a snapshot, and drops the log that it makes superfluous.
 func (s *server) checkpoint() {
+	s.checkpointKeeping(func() Zxid { return Zxid(s.w.rng.IntN(30)) })
+}
+
+// checkpointKeeping keeps about so many txns of the log below the snapshot.
+func (s *server) checkpointKeeping(keep func() Zxid) {
 	st := s.state
 	s.snaps = append(s.snaps, st)
 	s.m.Checkpoint(s.w.now, st.zxid)
 	s.job(func() {}, func() {
 		i := 0
-		for i < len(s.log) && s.log[i].Zxid <= st.zxid-Zxid(s.w.rng.IntN(30)) && s.log[i].Zxid.Epoch() == st.zxid.Epoch() {
+		for i < len(s.log) && s.log[i].Zxid <= st.zxid-keep() && s.log[i].Zxid.Epoch() == st.zxid.Epoch() {
 			i++
 		}
 		s.log = slices.Clone(s.log[i:])

@@ -571,3 +571,29 @@ func TestRoundTrip(t *testing.T) {
 		}
 	})
 }
+
+// A membership in letters of any alphabet is as long as its bytes are, in a notification
+// as in NEWLEADER (ZOOKEEPER-4787).
+func TestConfigOfManyAlphabets(t *testing.T) {
+	text := "server.1=zookéeper-ü.例え.example:2888:3888:participant\nserver.2=😀:2888:3888:participant;0.0.0.0:2181\nversion=ff"
+	c, err := ParseConfig(text, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Text() != text {
+		t.Fatalf("%q", c.Text())
+	}
+	n := Notification{State: Looking, Leader: 2, Version: NotificationVersion, Config: []byte(text)}
+	got, err := DecodeNotification(n.Append(nil))
+	if err != nil || string(got.Config) != text {
+		t.Fatalf("%q, %v", got.Config, err)
+	}
+	b, err := ReadMessage(bytes.NewReader(append(n.AppendFrame(nil), n.AppendFrame(nil)...)), nil)
+	if err != nil || len(b) != len(n.Append(nil)) {
+		t.Fatalf("%d bytes, %v", len(b), err)
+	}
+	m := InitialMessage{Version: InitialV2, SID: 2, Addrs: []HostPort{{"例え", 3888}}}
+	if again, err := ReadInitialMessage(bytes.NewReader(m.Append(nil))); err != nil || !reflect.DeepEqual(again, m) {
+		t.Fatalf("%+v, %v", again, err)
+	}
+}
