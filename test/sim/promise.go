@@ -33,10 +33,9 @@ func (p *promises) ack(t *truth, z consensus.Zxid) {
 }
 
 // takenBack: a leader that has lost a learner counts its acks no more, and may take back what
-// is not committed yet when it comes again. It will be sent anew, and acked anew.
-func (p *promises) takenBack(t *truth, z consensus.Zxid) {
-	p.ack(t, min(p.acked, z))
-}
+// is not committed yet when it comes again. It will be sent anew, and acked anew; others may
+// have made it committed by the time that this one hears of it.
+func (p *promises) takenBack(z consensus.Zxid) { p.acked = min(p.acked, z) }
 
 // kept is the last txn that the machine must have.
 func (p *promises) kept(t *truth) consensus.Zxid {
@@ -98,7 +97,7 @@ func (l *link) hears(p *zabPeer, ks []protocol.Packet) {
 			l.epoch = z.Epoch()
 		case quorum.TypeDiff, quorum.TypeTrunc, quorum.TypeSnap:
 			if l.top = z; ks[i].Type == quorum.TypeTrunc {
-				p.m.said.takenBack(&p.w.truth, z)
+				p.m.said.takenBack(z)
 			}
 		case quorum.TypeNewLeader:
 			l.sealed = true
