@@ -16,6 +16,7 @@ import (
 
 var (
 	seedsFlag = flag.Int("sim.seeds", 0, "how many seeds to run; 0: what the test says")
+	freshFlag = flag.Bool("sim.fresh", false, "TestSim runs seeds that nobody has seen before")
 	seedFlag  = flag.Uint64("sim.seed", 0, "run this seed alone, and write its trace to -sim.trace")
 	traceFlag = flag.String("sim.trace", "", "the file for the trace of -sim.seed; empty: the end of it is shown")
 	module    = flag.String("sim.module", "", "the consensus module; empty: each in its turn")
@@ -111,7 +112,8 @@ func many(t *testing.T, m Module, next func() (uint64, bool)) Stats {
 	return sum
 }
 
-// TestSim runs seeds that nobody has seen before, or those that are asked for.
+// TestSim runs the first seeds, the same ones each time: what it says of a commit it says
+// everywhere. Those that nobody has seen before come with -sim.fresh, and with TestSoak.
 func TestSim(t *testing.T) {
 	for _, m := range chosen(t) {
 		if *seedFlag != 0 {
@@ -122,19 +124,29 @@ func TestSim(t *testing.T) {
 			}
 			continue
 		}
-		n := 1200
+		n, first := 1200, uint64(1)
 		if *seedsFlag > 0 {
 			n = *seedsFlag
 		}
-		first := uint64(time.Now().UnixNano()) / 1000 % 1e12
+		if *freshFlag {
+			first = fresh()
+		}
 		t.Logf("%s: %d seeds from %d on", m.Name, n, first)
 		i := 0
-		many(t, m, func() (uint64, bool) {
+		sum := many(t, m, func() (uint64, bool) {
 			i++
-			return first + uint64(i), i <= n
+			return first + uint64(i) - 1, i <= n
 		})
+		for _, k := range faultKinds {
+			if n >= 1000 && !t.Failed() && sum.Kinds[k.name] == 0 {
+				t.Errorf("nobody was hurt by a %s", k.name)
+			}
+		}
 	}
 }
+
+// fresh is a seed that nobody has seen before.
+func fresh() uint64 { return uint64(time.Now().UnixNano()) / 1000 % 1e12 }
 
 // TestKept runs the seeds that once found something. Each line of the file has a seed and
 // what it found.
@@ -188,7 +200,7 @@ func TestSoak(t *testing.T) {
 		return
 	}
 	end := time.Now().Add(*forFlag)
-	seed := uint64(time.Now().UnixNano()) / 1000 % 1e12
+	seed := fresh()
 	first := seed
 	for time.Now().Before(end) && !t.Failed() {
 		for _, m := range chosen(t) {
