@@ -378,7 +378,8 @@ func (g *generator) create(c int, inMulti bool) request {
 		r.Flags = pick[int32](g, 5, 6, 7, -1, 1<<31-1, -1<<31)
 	}
 	switch {
-	case r.Op == "createContainer" && !g.chance(100):
+	case r.Op == "createContainer" && (!g.chance(100) || r.Flags == 1 || r.Flags == 3):
+		// docs/compatibility.md: one with an ephemeral flag is an ephemeral to what comes close behind it.
 		r.Flags = 4
 	case r.Op == "createTTL":
 		r.Flags = pick[int32](g, 5, 6)
@@ -397,6 +398,8 @@ func (g *generator) create(c int, inMulti bool) request {
 	if inMulti && g.rules.noBadMulti {
 		if r.Op == "createTTL" {
 			r.Flags = pick[int32](g, 5, 6)
+		} else if r.Op == "createContainer" {
+			r.Flags = 4
 		} else if r.Flags < 0 || r.Flags > 4 {
 			r.Flags = 0
 		}

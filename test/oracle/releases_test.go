@@ -31,7 +31,8 @@ type rules struct {
 	// noWatcherChecks: before 3.9.0 removeWatches and checkWatches know three types, look at persistent watches under
 	// each, and find those of other clients.
 	noWatcherChecks bool
-	// noBadMulti: before 3.8.2 what stands in a multi with flags of no mode fails alone.
+	// noBadMulti: before 3.8.2 what stands in a multi with flags of no mode, or without ACL, fails alone, and a
+	// createContainer is what its flags say.
 	noBadMulti bool
 	// undecodableTakesZxid: before 3.9.0 not only a multi that does not decode takes a zxid, but every write.
 	undecodableTakesZxid bool
