@@ -382,26 +382,40 @@ func TestPause(t *testing.T) {
 	})
 }
 
-// TestPauseAfterShorterTimeout: after a pause a session has the timeout that its client has now, not the
-// longer one that it was opened with.
+// TestPauseAfterShorterTimeout: after a pause a session has the timeout that its client had last, not the longer one
+// that it was opened with, be the client here or gone.
 func TestPauseAfterShorterTimeout(t *testing.T) {
 	bubble(t, func(c *Config) { c.TickMS = 1000 }, func(t *testing.T, r *rig, dial func() *peer) {
-		p, q := dial(), dial()
-		a := p.greet(&proto.ConnectRequest{TimeoutMS: 20000})
-		q.greet(&proto.ConnectRequest{TimeoutMS: 2000, SessionID: a.SessionID, Passwd: a.Passwd})
-		p.ended()
+		var sessions []int64
+		for _, gone := range []bool{false, true} {
+			p, q := dial(), dial()
+			a := p.greet(&proto.ConnectRequest{TimeoutMS: 20000})
+			q.greet(&proto.ConnectRequest{TimeoutMS: 2000, SessionID: a.SessionID, Passwd: a.Passwd})
+			p.ended()
+			if gone {
+				q.c.Close()
+			}
+			sessions = append(sessions, a.SessionID)
+		}
+		open := func() (n int) {
+			synctest.Wait()
+			for _, id := range sessions {
+				if _, ok := r.session(id); ok {
+					n++
+				}
+			}
+			return n
+		}
 		time.Sleep(1500 * time.Millisecond)
 		synctest.Wait()
 		r.n.lastBeat.Add(-10e9)
 		time.Sleep(1500 * time.Millisecond)
-		synctest.Wait()
-		if _, ok := r.session(q.session); !ok {
-			t.Fatal("the session is gone")
+		if n := open(); n != 2 {
+			t.Fatalf("%d sessions are left within their timeout", n)
 		}
 		time.Sleep(4 * time.Second)
-		synctest.Wait()
-		if _, ok := r.session(q.session); ok {
-			t.Fatal("the session lives on by the timeout that it was opened with")
+		if n := open(); n != 0 {
+			t.Fatalf("%d sessions live on by the timeout that they were opened with", n)
 		}
 	})
 }

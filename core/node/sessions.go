@@ -63,14 +63,16 @@ func (n *Node) tick(pause time.Duration) {
 	again := pause > 0 || !stuck && n.stuck
 	n.stuck = stuck
 
-	fresh := leading && !stuck && again
-	if fresh {
-		n.mu.RLock()
-		n.freshSessions()
-		n.mu.RUnlock()
-	}
 	n.sweep(now, leading, again)
-	if leading && !stuck && !fresh {
+	switch {
+	case !leading || stuck:
+	case again:
+		// A timeout is the one that the client has now: it may have come back with a
+		// shorter one than its session was opened with.
+		n.trackMu.Lock()
+		n.tracker.Fresh(now / 1e6)
+		n.trackMu.Unlock()
+	default:
 		n.expire(term, now/1e6)
 	}
 }
@@ -104,12 +106,7 @@ func (n *Node) sweep(now int64, leading, again bool) {
 			c.Unlock()
 		}
 		heard := cl.heard.Load()
-		if _, tracked := n.tracker.End(cl.session); leading && again && tracked {
-			// Of all timeouts the client's own counts, which may be shorter than the one
-			// that its session was opened with.
-			cl.told.Store(heard)
-			n.tracker.Add(cl.session, cl.timeoutMS, now/1e6)
-		} else if leading && cl.told.Swap(heard) != heard {
+		if leading && cl.told.Swap(heard) != heard {
 			n.tracker.Touch(cl.session, cl.timeoutMS, heard/1e6)
 		}
 		if now-heard > int64(cl.timeoutMS)*1e6 {

@@ -28,6 +28,22 @@ func TestSessionLivesForItsTimeoutAndATickAtMost(t *testing.T) {
 	}
 }
 
+func TestFresh(t *testing.T) {
+	s := New(1000)
+	s.Add(1, 20000, 0)
+	s.Add(1, 2000, 500) // its client came back with less
+	s.Add(2, 4000, 0)
+	s.Fresh(10000)
+	for id, want := range map[int64]int64{1: 13000, 2: 15000} {
+		if end, ok := s.End(id); !ok || end != want {
+			t.Errorf("%d ends at %d, want %d", id, end, want)
+		}
+	}
+	if dead := s.Expire(14000); !slices.Equal(dead, []int64{1}) {
+		t.Errorf("expired %v", dead)
+	}
+}
+
 func TestTouch(t *testing.T) {
 	s := New(1000)
 	s.Add(1, 4000, 0)

@@ -74,6 +74,13 @@ func (t *Table) put(id int64, timeoutMS int32, now int64) {
 	b.ids = append(b.ids, id)
 }
 
+// Fresh gives every session the whole of its timeout from now on.
+func (t *Table) Fresh(now int64) {
+	for id, s := range t.byID { // the order of a bucket's sessions is nowhere seen
+		t.put(id, s.timeoutMS, now)
+	}
+}
+
 // Remove forgets a session; an unknown one is no error.
 func (t *Table) Remove(id int64) { delete(t.byID, id) }
 
