@@ -84,7 +84,7 @@ func (g *generator) session(kind string, c int) step {
 		}
 		gc.connected, gc.session = true, true
 		if g.chance(300) {
-			st.TimeoutMS = pick[int32](g, 25_000, 39_999, 40_000, 40_001, 1<<31-1)
+			st.TimeoutMS = pick[int32](g, 300_000, 599_999, 600_000, 600_001, 1<<31-1)
 		}
 		if kind == kindResume && g.chance(500) {
 			st.Move = 1 + g.IntN(2)

@@ -94,7 +94,7 @@ func (r *release) start(t *testing.T, servers int) *pair {
 	extra := map[string]string{
 		"forceSync":                                "no", // nobody pulls a plug here
 		"extendedTypesEnabled":                     "true",
-		"maxSessionTimeout":                        "40000",
+		"maxSessionTimeout":                        "600000",
 		"maxClientCnxns":                           "0",
 		"snapCount":                                "1000000",
 		"znode.container.checkIntervalMs":          "86400000",

@@ -281,7 +281,7 @@ func (p *pair) connect(c *client, st *step) error {
 			req.LastZxidSeen = s.last // the next server may not have it yet
 		}
 		if req.TimeoutMS == 0 {
-			req.TimeoutMS = 25_000
+			req.TimeoutMS = 300_000 // no session goes because the machine is busy
 		}
 		if c.sess != nil {
 			req.SessionID, req.Passwd = c.sess.id[i].id, c.sess.id[i].passwd

@@ -31,7 +31,7 @@ func (p *pair) login() error {
 		}
 		p.admin.links[i] = l
 		var out packet
-		l.greet(&out, &proto.ConnectRequest{TimeoutMS: 40_000, Passwd: make([]byte, 16)})
+		l.greet(&out, &proto.ConnectRequest{TimeoutMS: 600_000, Passwd: make([]byte, 16)})
 		pass := superLogin
 		l.request(&out, &request{Op: "auth", Scheme: "digest", Data: &pass}, false)
 		if err := l.send(out); err != nil {
@@ -271,7 +271,7 @@ func (p *pair) end(s *session) error {
 		}
 		defer l.drop()
 		var out packet
-		l.greet(&out, &proto.ConnectRequest{TimeoutMS: 40_000, SessionID: s.id[i].id, Passwd: s.id[i].passwd})
+		l.greet(&out, &proto.ConnectRequest{TimeoutMS: 600_000, SessionID: s.id[i].id, Passwd: s.id[i].passwd})
 		if err := l.send(out); err != nil {
 			return err
 		}
