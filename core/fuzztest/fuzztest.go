@@ -47,7 +47,7 @@ func Check(t testing.TB, input int, fn func()) {
 func (l Limit) Check(t testing.TB, input int, fn func()) {
 	t.Helper()
 	defer watch(t.Name(), input)()
-	limit := int64(l.Factor)*int64(input) + l.Constant
+	limit := slack*int64(l.Factor)*int64(input) + l.Constant
 	// The quick count lags behind by what the runtime has not added up yet, and counts
 	// what other goroutines allocate. So it only says where to look again.
 	before := quick()

@@ -1,0 +1,5 @@
+//go:build !race
+
+package fuzztest
+
+const slack = 1
