@@ -229,7 +229,7 @@ func read(l *txnlog.Log, from, last consensus.Zxid, take func([]consensus.Txn) e
 	if from >= last {
 		return nil
 	}
-	r, err := l.Reader(from)
+	r, err := l.ReaderAbove(from)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,14 @@ type Reader struct {
 // Reader returns a reader whose first transaction is the last one that is not
 // above from; if all are above, it is the first in the log. So the caller sees
 // whether from itself is there.
-func (l *Log) Reader(from consensus.Zxid) (*Reader, error) {
+func (l *Log) Reader(from consensus.Zxid) (*Reader, error) { return l.reader(from, from) }
+
+// ReaderAbove returns a reader for what is above from. It needs no file that ends there,
+// which may be damaged and do no harm; transactions that are not above from may come first.
+func (l *Log) ReaderAbove(from consensus.Zxid) (*Reader, error) { return l.reader(from, from+1) }
+
+// reader begins in the file that begins with start at the latest.
+func (l *Log) reader(from, start consensus.Zxid) (*Reader, error) {
 	l.mu.Lock()
 	err, gen, segs := l.err, l.gen, l.segs
 	l.mu.Unlock()
@@ -36,7 +43,7 @@ func (l *Log) Reader(from consensus.Zxid) (*Reader, error) {
 	if len(segs) == 0 {
 		return r, nil
 	}
-	if err := r.open(segs[startSegment(segs, from)]); err != nil {
+	if err := r.open(segs[startSegment(segs, start)]); err != nil {
 		return nil, err
 	}
 	place := int64(headerSize)

@@ -127,7 +127,8 @@ func TestAtLeast(t *testing.T) {
 
 // What is set aside is in the other directory, and nothing is lost at any crash.
 func TestSetAside(t *testing.T) {
-	for stop := 1; stop < 12; stop++ {
+	done := false
+	for stop := range 12 {
 		m := epochs(t, 2)
 		if err := m.MkdirAll("/aside"); err != nil {
 			t.Fatal(err)
@@ -149,9 +150,15 @@ func TestSetAside(t *testing.T) {
 		if n < 2 {
 			t.Errorf("stopped at %d: %v and %v are left", stop, names, aside)
 		}
-		if err == nil && len(aside) != 2 {
-			t.Errorf("aside are %v", aside)
+		if err == nil {
+			done = true
+			if len(aside) != 2 {
+				t.Errorf("aside are %v", aside)
+			}
 		}
+	}
+	if !done {
+		t.Error("it never comes to its end")
 	}
 }
 
@@ -223,5 +230,39 @@ func markAfterFailedSync(t *testing.T, size int) {
 	left := m.Crash(vfs.LoseAll, 1)
 	if _, rec, err := OpenLog(left, "/d", Options{}); err != nil || rec.Last != 1<<32|6 {
 		t.Errorf("%d bytes, after the power cut: to %v, %v", size, rec.Last, err)
+	}
+}
+
+// A file that ends where the state begins is needed by nobody: its damage stops nobody.
+func TestDamageBelowTheState(t *testing.T) {
+	m := epochs(t, 2)
+	f, err := m.OpenWrite("/d/log.100000001")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte{1, 2, 3}, 40); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	const from = 2 << 32 // as far as the state is: nothing of epoch 2 is in it
+	l, rec, err := OpenLog(m, "/d", Options{From: from})
+	if err != nil || rec.Last != 2<<32|3 {
+		t.Fatalf("to %v, %v", rec.Last, err)
+	}
+	r, err := l.ReaderAbove(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for want := consensus.Zxid(2<<32 | 1); want <= 2<<32|3; want++ {
+		if x, err := r.Next(); err != nil || x.Zxid != want {
+			t.Fatalf("%v, %v, want %v", x.Zxid, err, want)
+		}
+	}
+	if r, err := l.Reader(1<<32 | 3); err == nil {
+		if _, err = r.Next(); !errors.Is(err, consensus.ErrDamaged) {
+			t.Errorf("who asks for what is damaged gets %v", err)
+		}
+		r.Close()
 	}
 }

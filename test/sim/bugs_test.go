@@ -1,3 +1,5 @@
+//go:build simbug
+
 package sim
 
 import (

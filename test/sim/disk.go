@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/zkcore/zkcore/core/vfs"
+	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
 // A disk is a machine's: a file system in memory that knows what of it would survive a power
@@ -143,6 +144,9 @@ func (d *disk) powerFailed() bool { return d.failed }
 
 // excuses says whether the disk has given reason for a process to end with err.
 func (d *disk) excuses(err error) bool {
+	if d.rotten && errors.Is(err, consensus.ErrDamaged) {
+		return true // met while it runs; the next start sets the data aside
+	}
 	return d.struck && (errors.Is(err, syscall.EIO) || errors.Is(err, syscall.ENOSPC))
 }
 
