@@ -385,6 +385,11 @@ func (l *leader) ackEpoch(p *peer, k *Packet) {
 		mine := l.m.current
 		if int64(current) > mine || int64(current) == mine && p.at > l.m.hist.last {
 			l.drop(p, "it knows more than this leader")
+			if p.voter {
+				// It can't follow, and as long as this server leads, those who are told so come
+				// back to it: the next election finds the better one.
+				l.resign = fmt.Sprintf("server %d knows more than this leader", p.id)
+			}
 			return
 		}
 		if p.voter && p.at != -1 {

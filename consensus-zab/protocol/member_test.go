@@ -226,20 +226,32 @@ func (r *rig) propose(z Zxid) {
 
 func TestLeader(t *testing.T) {
 	const e2 = Zxid(2) << 32
-	t.Run("a learner that knows more is sent away", func(t *testing.T) {
-		r := newRig(t, 3, []byte(three), Start{Runs: []Run{{1<<32 | 1, 1<<32 | 9}}, Accepted: 1, Current: 1})
-		r.lead()
-		for i, tc := range []struct {
+	t.Run("a learner that knows more is sent away, and a voter ends the leadership", func(t *testing.T) {
+		for _, tc := range []struct {
+			id      int64
+			kind    quorum.PacketType
 			current int32
 			at      Zxid
-		}{{2, 1}, {1, 1<<32 | 10}} {
-			c := Conn(20 + i)
+			stays   bool
+		}{
+			{1, quorum.TypeFollowerInfo, 2, 1, false},
+			{1, quorum.TypeFollowerInfo, 1, 1<<32 | 10, false},
+			{4, quorum.TypeObserverInfo, 1, 1<<32 | 10, true},
+		} {
+			r := newRig(t, 3, []byte(three), Start{Runs: []Run{{1<<32 | 1, 1<<32 | 9}}, Accepted: 1, Current: 1})
+			r.lead()
+			const c = Conn(20)
 			r.m.Accepted(r.now, c, "")
-			info := quorum.LearnerInfo{ServerID: 1, ProtocolVersion: quorum.ProtocolVersion}
-			r.packets(c, Packet{Type: quorum.TypeFollowerInfo, Zxid: 1 << 32, Data: info.Append(nil)})
+			info := quorum.LearnerInfo{ServerID: tc.id, ProtocolVersion: quorum.ProtocolVersion}
+			r.packets(c, Packet{Type: tc.kind, Zxid: 1 << 32, Data: info.Append(nil)})
 			r.packets(c, Packet{Type: quorum.TypeAckEpoch, Zxid: int64(tc.at), Data: quorum.AppendInt(nil, tc.current)})
-			if r.m.leader.find(c) != nil {
-				t.Errorf("a learner at epoch %d, %v stays", tc.current, tc.at)
+			switch l := r.m.leader; {
+			case l == nil && tc.stays:
+				t.Errorf("server %d at epoch %d, %v ends the leadership", tc.id, tc.current, tc.at)
+			case l != nil && !tc.stays:
+				t.Errorf("it leads on, and server %d at epoch %d, %v can't follow", tc.id, tc.current, tc.at)
+			case l != nil && l.find(c) != nil:
+				t.Errorf("server %d at epoch %d, %v stays", tc.id, tc.current, tc.at)
 			}
 		}
 	})

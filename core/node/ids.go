@@ -25,12 +25,14 @@ func (n *Node) openIDs() error {
 	b, err := vfs.ReadFile(n.cfg.FS, filepath.Join(n.snaps.dirs.Snap, idsFile), 64)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		n.idsLost = true
 	case err != nil:
 		return err
 	default:
 		high, err := strconv.ParseUint(strings.TrimSpace(string(b)), 16, 64)
 		if err != nil {
 			// Nothing is lost with it but the certainty that the clock never went back.
+			n.idsLost = true
 			n.log.Warn("the file of session ids can't be read: the clock alone says which are new", "file", idsFile, "err", err)
 			break
 		}
@@ -54,6 +56,20 @@ func (n *Node) reserveIDs() error {
 	n.reserving = false
 	n.clientsMu.Unlock()
 	return nil
+}
+
+// idsFound is called when a server begins to serve: one whose file of ids is lost, with its
+// disk maybe, knows of its earlier lives what is in the state. Behind the highest id there
+// they may have given as many as they had reserved, to sessions that are closed. n.mu is
+// held.
+func (n *Node) idsFound() {
+	n.clientsMu.Lock()
+	defer n.clientsMu.Unlock()
+	if high := n.engine.HighestSession(n.cfg.ServerID); n.idsLost && high != 0 {
+		n.ids.Saw(high + idsAhead)
+	}
+	n.idsLost = false
+	n.moreIDs() // what came from the log or the leader may have gone beyond
 }
 
 // moreIDs reserves numbers beside everything else when half of those reserved are given.

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/zkcore/zkcore/core/proto"
+	"github.com/zkcore/zkcore/core/txnlog"
 	"github.com/zkcore/zkcore/core/vfs"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
@@ -104,4 +105,41 @@ func TestIDsAreReservedInTime(t *testing.T) {
 		defer r.n.clientsMu.Unlock()
 		return r.n.ids.Left() > idsAhead*3/4
 	})
+}
+
+// TestLostIDs: where the file of ids is lost, what the state knows of earlier lives is no
+// more than a part of what they gave: the ids behind it may be those of closed sessions.
+func TestLostIDs(t *testing.T) {
+	dir := t.TempDir()
+	world := func(c *Config) { c.DataDir, c.World = dir, wallWorld{newWorld(), 1_800_000_000_000} }
+	r := start(t, consensus.Leading, false, world)
+	r.connect()
+	closed := r.connect()
+	closed.must(proto.OpCloseSession, nil)
+	closed.ended()
+	if _, err := r.n.pinAndWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := vfs.OS.Remove(filepath.Join(dir, "version-2", idsFile)); err != nil {
+		t.Fatal(err)
+	}
+	r = start(t, consensus.Leading, false, world)
+	r.until("ids are reserved", func() bool {
+		r.n.clientsMu.Lock()
+		defer r.n.clientsMu.Unlock()
+		return r.n.ids.Left() > 0
+	})
+	if p := r.connect(); p.session <= closed.session {
+		t.Errorf("session 0x%x comes after 0x%x, which is closed", p.session, closed.session)
+	}
+}
+
+// pinAndWrite writes a snapshot of the present state.
+func (n *Node) pinAndWrite() (txnlog.SnapshotFile, error) {
+	view, zxid := n.pin()
+	defer view.Release()
+	return n.write(view, zxid)
 }

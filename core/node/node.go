@@ -47,6 +47,7 @@ type Node struct {
 	later     []reclaim
 	ids       *session.IDs
 	reserving bool // more ids are being reserved
+	idsLost   bool // nobody knows up to where ids were reserved before
 
 	watchMu sync.Mutex // watches, while mu is not held alone
 

@@ -60,9 +60,7 @@ func (n *Node) Role(r consensus.Role) {
 	var waiting []*client
 	if n.serving {
 		n.served, n.holding = true, false
-		n.clientsMu.Lock()
-		n.moreIDs() // what came from the log or the leader may have gone beyond
-		n.clientsMu.Unlock()
+		n.idsFound()
 		n.engine.Settle()
 		waiting = n.requeue()
 	} else if !n.holding {
