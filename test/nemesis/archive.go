@@ -189,7 +189,12 @@ func (w *world) txns() []history.Txn {
 	for pair := range a.pairs {
 		last, ok := lasts[pair[0]]
 		first, ok2 := firsts[pair[1]]
-		if ok && ok2 && last < first && !a.bad[pair[0]] {
+		// A file that was damaged by being taken away may have stood between the two.
+		between := false
+		for other, z := range firsts {
+			between = between || other>>56 == pair[0]>>56 && last < z && z < first
+		}
+		if ok && ok2 && last < first && !a.bad[pair[0]] && !between {
 			boundary(last, first)
 		}
 	}
