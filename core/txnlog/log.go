@@ -256,13 +256,14 @@ func (l *Log) begin(z consensus.Zxid) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	if err == nil && !simbug.On("log-name-unsynced") { // else the file is, so its name must be
+	named := simbug.On("log-name-unsynced") // the file is synced, so its name must be
+	if err == nil && !named {
 		err = l.fs.SyncDir(l.dir)
 	}
 	l.mu.Lock()
 	segs := append(l.segs[:len(l.segs):len(l.segs)], seg)
 	l.mu.Unlock()
-	if err == nil {
+	if err == nil && !named {
 		err = l.writeList(segs)
 	}
 	if err != nil {

@@ -65,7 +65,7 @@ func (t *truth) delivered(m *machine, txns []consensus.Txn) {
 				return
 			}
 		}
-		if t.rng.IntN(48) == 0 {
+		if t.rng.IntN(48) == 0 || m.disk.struck {
 			t.durable(m, x.Zxid)
 		}
 		t.txns = append(t.txns, history.Txn{Zxid: int64(x.Zxid), Data: x.Data})
