@@ -28,6 +28,7 @@ type client struct {
 	heard   int64    // when something came last
 	spoke   int64    // when something was sent last
 	asleep  int64    // until when it does nothing
+	since   int64    // when this connection was welcomed
 	started bool
 
 	session   int64
@@ -281,6 +282,7 @@ func (c *client) greeted(b []byte) {
 		return
 	}
 	c.session, c.passwd, c.timeoutMS, c.open = r.SessionID, r.Passwd, r.TimeoutMS, true
+	c.since = c.w.now
 	c.logf("connected to %d as 0x%x", c.server, uint64(c.session))
 	c.note(history.Record{Kind: history.Connected, TimeoutMS: r.TimeoutMS, Body: r.Passwd})
 	if op, body := c.watches.again(c.seen); body != nil {

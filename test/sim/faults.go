@@ -97,6 +97,25 @@ func init() {
 		{"reset in a frame", 3, func(w *world, m *machine) bool { return w.breakSome(m, 1, true) }},
 		{"reset all", 1, func(w *world, m *machine) bool { return w.breakSome(m, 100, false) }},
 		{"reset of a learner", 3, (*world).breakLearner},
+		{"reset behind a request", 6, func(w *world, m *machine) bool {
+			l := w.leader()
+			if l == m {
+				m = w.machines[w.faultRand.IntN(len(w.machines))]
+			}
+			if l == nil || l == m || !m.up {
+				return false
+			}
+			// What it has asked for is not decided yet when it is back.
+			m.breaks = true
+			d := 5*ms + w.faultRand.Int64N(100*ms)
+			if w.faultRand.IntN(2) == 0 {
+				l.slow = d
+			} else {
+				l.disk.slow = d
+			}
+			w.after(s1, nil, func() { l.slow, l.disk.slow, m.breaks = 0, 0, false })
+			return true
+		}},
 		{"leader left behind", 2, (*world).leaveBehind},
 		{"slow node", 2, func(w *world, m *machine) bool {
 			m.slow = w.faultRand.Int64N([]int64{5 * ms, 100 * ms}[w.faultRand.IntN(2)])
@@ -204,7 +223,8 @@ func (w *world) calm() {
 		e.cutAt = -1
 	}
 	for _, m := range w.machines {
-		m.slow = 0
+		w.peace = max(w.peace, w.now, m.wake)
+		m.slow, m.breaks = 0, false
 		m.disk.left, m.disk.slow, m.disk.sync, m.disk.write = -1, 0, nil, nil
 		if !m.up && !m.disk.failed {
 			m.start()

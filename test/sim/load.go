@@ -75,7 +75,7 @@ func (c *client) version() int32 {
 func (c *client) something() {
 	r := c.w.loadRand
 	k := r.IntN(100)
-	if c.w.faults && c.no <= c.w.plan.readers && c.lock.state == lockIdle {
+	if c.no <= c.w.plan.readers && c.lock.state == lockIdle && (c.w.faults || c.w.peace > 0 && c.last > c.w.peace) {
 		// Whoever hears of a server from its reads and syncs alone does not see that it
 		// commits nothing any more.
 		k = []int{49, 57, 63, 79, 79, 86, 89}[r.IntN(7)]

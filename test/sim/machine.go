@@ -33,6 +33,7 @@ type machine struct {
 	inc     int
 	wake    int64 // it is asleep until then
 	slow    int64 // how long its node takes to be called
+	breaks  bool  // its connection to the leader breaks behind the next request
 	node    *node.Node
 	peer    Peer
 	tasks   []*task

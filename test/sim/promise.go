@@ -54,6 +54,14 @@ func (p *zabPeer) says(l *link, b []byte) {
 	w, m := p.w, p.m
 	z := consensus.Zxid(binary.BigEndian.Uint64(b[4:]))
 	switch quorum.PacketType(binary.BigEndian.Uint32(b)) {
+	case quorum.TypeRequest:
+		if m.breaks {
+			m.breaks = false
+			w.after(500*us+w.faultRand.Int64N(ms), nil, func() {
+				w.logf(m, "%v breaks behind a request", l.e)
+				l.e.break_("reset")
+			})
+		}
 	case quorum.TypeLeaderInfo:
 		if e := m.epochOnDisk(txnlog.AcceptedEpoch); e < z.Epoch() {
 			w.fail("I14: node %d proposes epoch %d, and has accepted %d on its disk", m.id, z.Epoch(), e)

@@ -2,10 +2,12 @@ package sim
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"io"
 	"math/rand/v2"
 
+	"github.com/zkcore/zkcore/core/txn"
 	"github.com/zkcore/zkcore/core/txnlog"
 	"github.com/zkcore/zkcore/plugins/consensus"
 	"github.com/zkcore/zkcore/test/history"
@@ -68,10 +70,31 @@ func (t *truth) delivered(m *machine, txns []consensus.Txn) {
 		if t.rng.IntN(48) == 0 || m.disk.struck {
 			t.durable(m, x.Zxid)
 		}
+		t.ended(x)
 		t.txns = append(t.txns, history.Txn{Zxid: int64(x.Zxid), Data: x.Data})
 		t.place[x.Zxid] = len(t.txns)
 		t.at[m]++
 		t.w.stats.Txns++
+	}
+}
+
+// ended looks whether a session that ends was silent (I20). While there is harm a server may
+// die with what it has heard and not told, and the judge counts only what is in transactions;
+// in peace, each sign of life counts.
+func (t *truth) ended(x consensus.Txn) {
+	w := t.w
+	if w.faults || w.peace == 0 || len(x.Data) < 32 || int32(binary.BigEndian.Uint32(x.Data[28:])) != txn.TypeCloseSession {
+		return
+	}
+	session := int64(binary.BigEndian.Uint64(x.Data))
+	for _, c := range w.clients {
+		if c.session != session || !c.open || c.e == nil || c.closes {
+			continue
+		}
+		timeout := int64(c.timeoutMS) * ms
+		if w.now-max(c.since, w.peace) > timeout+timeout/10+2*w.plan.tickMS*ms {
+			w.fail("I20: session 0x%x ends in peace, and client %d is connected to node %d and was never silent", uint64(session), c.no, c.server)
+		}
 	}
 }
 

@@ -36,8 +36,9 @@ type world struct {
 	truth    truth
 	log      *history.Log
 
-	faults bool // harm is being done
-	rotten bool // a disk has lost something
+	faults bool  // harm is being done
+	rotten bool  // a disk has lost something
+	peace  int64 // when the harm was over, and all were awake; 0 before
 	stats  Stats
 
 	trace *strings.Builder
