@@ -630,7 +630,7 @@ func (l *leader) accepted(p *peer) {
 // proposed, and it sends that again. An observer hears of what is committed only.
 func (l *leader) activate(p *peer) {
 	if !p.passed {
-		if !l.behind(p.fence, p.joined) && !simbug.On("joins-before-its-requests") { // else it sends them again
+		if !l.behind(p.fence) && !simbug.On("joins-before-its-requests") { // else it sends them again
 			return
 		}
 		p.passed, p.after = true, l.proposed
@@ -684,9 +684,19 @@ func (l *leader) settle(txns []Txn) {
 }
 
 // behind says whether the first fence requests that were given to the node are proposed.
-// A node makes a txn of each; should one not do so, nobody waits for ever.
-func (l *leader) behind(fence int64, since Time) bool {
-	return l.settled >= fence || l.m.now-since >= l.m.cfg.Tick
+// A node makes a txn of each, however slow it is.
+func (l *leader) behind(fence int64) bool { return l.settled >= fence }
+
+// stuck says that somebody has waited for long for the node to propose what it was given.
+// To let him go on would be to do twice what comes yet; the next leader begins anew.
+func (l *leader) stuck() bool {
+	long := func(since Time) bool { return l.m.now-since > l.m.cfg.initTimeout() }
+	for _, p := range l.peers {
+		if p.accepted && !p.passed && !l.behind(p.fence) && long(p.joined) {
+			return true
+		}
+	}
+	return len(l.answers) > 0 && !l.answers[0].ready && !l.behind(l.answers[0].fence) && long(l.answers[0].since)
 }
 
 // flush does what the inputs since the last one made possible.
@@ -783,7 +793,7 @@ func (l *leader) answer() {
 	n = 0
 	for ; n < len(l.answers); n++ {
 		a := &l.answers[n]
-		if !a.ready && l.behind(a.fence, a.since) {
+		if !a.ready && l.behind(a.fence) {
 			a.ready, a.zxid = true, l.proposed
 		}
 		if !a.ready || !done(a.zxid) {
@@ -928,6 +938,9 @@ func (l *leader) tick() string {
 			l.ping(false)
 		}
 		return ""
+	}
+	if l.stuck() {
+		return "the node does not propose what it was given"
 	}
 	if m.now < l.nextPing {
 		return ""

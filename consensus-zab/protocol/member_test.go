@@ -405,6 +405,13 @@ func TestLeader(t *testing.T) {
 		r.packets(12, Packet{Type: quorum.TypeFollowerInfo, Zxid: e2.Epoch() << 32, Data: info.Append(nil)})
 		r.packets(12, Packet{Type: quorum.TypeAckEpoch, Zxid: int64(r.m.hist.last), Data: quorum.AppendInt(nil, -1)})
 		r.packets(12, plain(quorum.TypeAck, e2))
+		// However long that takes: it would send again what the node has not proposed yet.
+		for range 6 {
+			r.now += 500 * ms
+			r.packets(12, Packet{Type: quorum.TypePing, Data: []byte{}})
+			r.m.Tick(r.now)
+			r.run()
+		}
 		for _, k := range r.take(12) {
 			if k.Type == quorum.TypeUpToDate {
 				t.Fatal("UPTODATE overtakes the request")
@@ -416,6 +423,25 @@ func TestLeader(t *testing.T) {
 		r.run()
 		if ks := r.take(12); len(ks) != 2 || ks[0].Type != quorum.TypeProposal || ks[1].Type != quorum.TypeUpToDate {
 			t.Fatalf("sent %+v", ks)
+		}
+	})
+	t.Run("it stands down when its node proposes nothing of what it was given", func(t *testing.T) {
+		r := newLeaderRig(t)
+		req := quorum.Request{SessionID: 5, Cxid: 6, Op: 1}
+		ask := quorum.Revalidate{SessionID: 5, TimeoutMS: 1000}
+		r.m.Packets(r.now, 11, []Packet{{Type: quorum.TypeRequest, Zxid: -1, Data: req.Append(nil)},
+			{Type: quorum.TypeRevalidate, Zxid: -1, Data: ask.Append(nil)}})
+		r.m.Outputs()
+		r.m.RevalidateDone(r.now, 11, 5, true)
+		began := r.now
+		for r.m.leader != nil && r.now-began < 20_000*ms {
+			r.now += 500 * ms
+			r.packets(11, Packet{Type: quorum.TypePing, Data: []byte{}})
+			r.m.Tick(r.now)
+			r.run()
+		}
+		if waited := r.now - began; waited != 10_500*ms {
+			t.Errorf("it waited for %d ms, initLimit is 10 ticks of a second", waited/ms)
 		}
 	})
 	t.Run("a revalidation is answered behind what was forwarded before", func(t *testing.T) {
