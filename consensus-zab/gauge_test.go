@@ -217,3 +217,24 @@ func TestExitCodes(t *testing.T) {
 		m.Close()
 	}
 }
+
+// Many small jobs need little space: what a file grows ahead of them is not counted for each.
+// (A server that waited with a few hundred of them never had enough again on a small disk.)
+func TestManyJobsNeedLittle(t *testing.T) {
+	d := &limitedDisk{FS: vfs.OS}
+	d.free.Store(20 * mb)
+	dir := t.TempDir()
+	g := newGauge(d, consensus.Config{LogDir: dir, DataDir: dir, Log: slog.New(slog.DiscardHandler)}, &options{reserve: 64 * mb})
+	j := newJournal(nil, g, nil, nil, nil, meter{})
+	jobs := make([]job, 500)
+	for i := range jobs {
+		jobs[i].txns = []consensus.Txn{{Zxid: consensus.MakeZxid(1, uint32(i+1)), Data: make([]byte, 100)}}
+	}
+	if !j.fits(jobs) {
+		t.Error("50 kB in 500 jobs don't fit into 20 MB")
+	}
+	jobs[0].txns[0].Data = make([]byte, 15*mb)
+	if j.fits(jobs) {
+		t.Error("15 MB fit into 20 MB less the reserve")
+	}
+}
