@@ -35,7 +35,7 @@ ensemble: build ## start three servers on loopback (2181, 2182, 2183)
 ensemble-stop: ## stop them
 	@scripts/ensemble.sh stop
 
-test: setup lint unit sim planted e2e oracle clients ## everything that must pass, with what it needs installed
+test: setup lint unit sim planted e2e nemesis oracle clients ## everything that must pass, with what it needs installed
 
 setup: ## install the real clients that the tests use
 	@test/clients/setup/install.sh
