@@ -44,6 +44,8 @@ type learner struct {
 	since  Time
 	heard  Time
 	began  Time // of the synchronisation
+	again  Time // when to dial once more
+	dials  int
 	how    string
 
 	told     int64 // what ACKEPOCH says: currentEpoch, or -1
@@ -73,7 +75,26 @@ type heldAnswer struct {
 
 func newLearner(m *Member, leader ServerID) *learner {
 	m.out(Connect{Leader: leader})
-	return &learner{m: m, leader: leader, since: m.now, heard: m.now}
+	return &learner{m: m, leader: leader, since: m.now, heard: m.now, dials: 1}
+}
+
+// A leader opens its port a moment after others know that it leads. Until then what stands
+// in front of it (a proxy, a balancer) may take a connection in and drop it: that is no
+// reason for another election, in which the leader, waiting for its followers, takes no part.
+const (
+	maxDials  = 10
+	dialAgain = 20 * Millisecond // and longer each time
+)
+
+// closed takes in that the connection is gone. A reason that comes back ends the following.
+func (l *learner) closed(why string) string {
+	if l.step != introduced || l.dials >= maxDials {
+		return "connection to the leader: " + why
+	}
+	l.step, l.conn = dialing, 0
+	l.again = l.m.now + dialAgain*Time(l.dials)
+	l.dials++
+	return ""
 }
 
 // failed is what packet returns to end the following.
@@ -563,6 +584,10 @@ func (l *learner) tick() string {
 		// It is this server that the leader waits for.
 		l.heard = l.m.now
 	case l.step == dialing:
+		if l.again != 0 && l.m.now >= l.again {
+			l.again = 0
+			l.m.out(Connect{Leader: l.leader})
+		}
 		switch waited := l.m.now - l.since; {
 		case waited > limit:
 			return failed("no connection to the leader in time")
@@ -582,6 +607,9 @@ const patience = 100 * Millisecond
 // next is when tick has something to do.
 func (l *learner) next() Time {
 	next := l.m.now + l.m.cfg.Tick/2
+	if l.again != 0 {
+		next = min(next, l.again)
+	}
 	if until := l.since + patience + Millisecond; l.step == dialing && l.m.now < until {
 		next = min(next, until)
 	}

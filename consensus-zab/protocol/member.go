@@ -418,7 +418,9 @@ func (m *Member) Closed(now Time, c Conn, why string) {
 		}
 	}
 	if f := m.learner; f != nil && f.step != dialing && f.conn == c {
-		m.look("connection to the leader: " + why)
+		if why := f.closed(why); why != "" {
+			m.look(why)
+		}
 	}
 	m.flush()
 }

@@ -42,6 +42,48 @@ func kinds(outs []Output) []string {
 func TestLearner(t *testing.T) {
 	const e2 = Zxid(2) << 32
 	runs := []Run{{1<<32 | 1, 1<<32 | 9}}
+	t.Run("a leader that does not listen yet behind a proxy is dialled again", func(t *testing.T) {
+		r := newLearnerRig(t, 1<<32|4, runs, 1)
+		for c := Conn(1); r.m.learner != nil; c++ {
+			dials := r.dials
+			if r.m.Closed(r.now, c, "reset"); r.m.learner == nil {
+				break
+			}
+			for began := r.now; r.dials == dials; r.run() {
+				if r.m.Next() <= r.now || r.now > began+500*ms {
+					t.Fatalf("at %v it wants to be woken at %v", r.now, r.m.Next())
+				}
+				r.now = r.m.Next()
+				r.m.Tick(r.now)
+			}
+			r.m.Connected(r.now, c+1)
+			if c == 3 {
+				r.packets(c+1, leaderInfo(2))
+				r.m.Closed(r.now, c+1, "reset")
+				if r.m.learner != nil {
+					t.Fatal("it holds on to a leader that it has heard and lost")
+				}
+				return
+			}
+		}
+		t.Fatal("it gives up at once")
+	})
+	t.Run("but not for ever", func(t *testing.T) {
+		r := newLearnerRig(t, 1<<32|4, runs, 1)
+		for range maxDials {
+			if r.m.learner == nil {
+				t.Fatal("it gives up too soon")
+			}
+			r.m.Closed(r.now, r.m.learner.conn, "reset")
+			r.now += 200 * ms
+			r.m.Tick(r.now)
+			r.run()
+			r.m.Connected(r.now, Conn(r.dials))
+		}
+		if r.m.learner != nil {
+			t.Errorf("dialled %d times, and it goes on", r.dials)
+		}
+	})
 	t.Run("the tail is delivered at UPTODATE", func(t *testing.T) {
 		r := newLearnerRig(t, 1<<32|4, runs, 1)
 		r.packets(1, leaderInfo(2))

@@ -78,6 +78,7 @@ type rig struct {
 	// restored: the node's state was replaced or went back.
 	restored bool
 	runs     []Run // what a Scan finds; nil: it fails
+	dials    int
 }
 
 func membersOf(t *testing.T, text []byte) *quorum.Config {
@@ -121,6 +122,8 @@ func (r *rig) do(o Output) {
 	switch o := o.(type) {
 	case Notify:
 		r.told = append(r.told, o)
+	case Connect:
+		r.dials++
 	case Send:
 		r.send(o.To, o.Packets...)
 	case SendTxns:
