@@ -44,6 +44,7 @@ const (
 // TestPlanted plants one mistake after the other, and looks how many seeds the simulator needs
 // to find it. What fails with the mistake must not fail without it.
 func TestPlanted(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // see many
 	m := Modules[0]
 	all := bugs
 	if *plantedOnly != "" {
