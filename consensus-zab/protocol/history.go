@@ -94,6 +94,7 @@ func (h *History) contains(z Zxid) bool {
 // append adds txns that go to the log.
 func (h *History) append(txns []Txn) {
 	for _, t := range txns {
+		check("I16", follows(h.last, t.Zxid), "%v is appended to a history that ends at %v", t.Zxid, h.last)
 		if n := len(h.runs); n > 0 && h.runs[n-1].Last+1 == t.Zxid && t.Zxid.Counter() != 0 {
 			h.runs[n-1].Last = t.Zxid
 		} else {
@@ -175,6 +176,7 @@ func (h *History) deliver(z Zxid, out func(Output)) {
 	}
 	if z > h.delivered {
 		txns := h.between(h.delivered, z)
+		check("I13", z <= h.last && len(txns) > 0 && follows(h.delivered, txns[0].Zxid), "%v is delivered behind %v, and the history ends at %v", z, h.delivered, h.last)
 		if simbug.On("apply-out-of-order") && len(txns) > 1 {
 			txns = append(txns[1:len(txns):len(txns)], txns[0]) // as they were written, not as they were proposed
 		}

@@ -749,6 +749,7 @@ func (l *leader) flush() {
 // commit commits everything up to z.
 func (l *leader) commit(z Zxid) {
 	h := l.m.hist
+	l.checkCommitted(z)
 	txns := h.between(h.committed, z)
 	h.committed = z
 	if len(l.followers) > 0 {

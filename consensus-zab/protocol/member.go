@@ -113,6 +113,7 @@ func (m *Member) observe(name, key string, v float64) {
 }
 
 func (m *Member) setRole(r consensus.Role) {
+	m.checkRole(r)
 	m.term++
 	r.Term = m.term
 	m.role = r
@@ -213,6 +214,7 @@ func (m *Member) elect() {
 	m.looking = m.now
 	m.entitled = false
 	m.told = m.now
+	m.hist.checkVote()
 	m.report("looking", "zxid", m.lastZxid(), "epoch", m.current, "round", m.election.clock+1)
 	if m.standing == Blank && !m.void && !m.cfg.Observer {
 		m.election.StartBlank(m.now)

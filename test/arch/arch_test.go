@@ -150,7 +150,7 @@ func violation(s source, imp string) string {
 			return "core imports core and plugins"
 		}
 	case in(s.pkg, "consensus-zab"):
-		if !standard(imp) && !(own && (in(folder, codec...) || in(folder, "plugins/consensus") || in(folder, "consensus-zab"))) {
+		if !standard(imp) && !(own && (in(folder, codec...) || in(folder, "core/inv", "plugins/consensus", "consensus-zab"))) {
 			return "a consensus module imports its contract and the codec"
 		}
 	case in(s.pkg, "storage-mem"):
