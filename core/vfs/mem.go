@@ -69,6 +69,8 @@ type memFile struct {
 	// lost holds the same for sectors whose sync failed: the system takes them for
 	// clean, so a sync does not write them unless they are written to again.
 	lost map[int64][]byte
+	// borrowed: data is another file's.
+	borrowed bool
 }
 
 // NewMem returns an empty file system.
@@ -119,7 +121,13 @@ func (m *Mem) SetCapacity(n int64) {
 // Crash returns what is found after a crash at this moment. m stays as it is, so
 // that one moment can be looked at under several losses. For LoseSome the seed
 // says what is lost.
-func (m *Mem) Crash(loss Loss, seed uint64) *Mem {
+func (m *Mem) Crash(loss Loss, seed uint64) *Mem { return m.crash(loss, seed, false) }
+
+// Synced is Crash(LoseAll) for a short look: it may share memory with m, and is of no use any
+// more when m has changed.
+func (m *Mem) Synced() *Mem { return m.crash(LoseAll, 0, true) }
+
+func (m *Mem) crash(loss Loss, seed uint64, borrow bool) *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	rng := rand.New(rand.NewPCG(seed, 0x7a6b))
@@ -139,7 +147,11 @@ func (m *Mem) Crash(loss Loss, seed uint64) *Mem {
 			f := left[fname]
 			nf := files[f]
 			if nf == nil {
-				nf = f.crash(loss, rng)
+				if n := f.syncedSize; borrow && loss == LoseAll && len(f.undo) == 0 && len(f.lost) == 0 && n <= int64(len(f.data)) {
+					nf = &memFile{data: f.data[:n:n], syncedSize: n, borrowed: true}
+				} else {
+					nf = f.crash(loss, rng)
+				}
 				files[f] = nf
 				after.used += int64(len(nf.data))
 			}
@@ -235,6 +247,9 @@ func (f *memFile) crash(loss Loss, rng *rand.Rand) *memFile {
 
 // touch notes what the disk has of the sectors in [from, to).
 func (f *memFile) touch(from, to int64) {
+	if f.borrowed {
+		f.data, f.borrowed = slices.Clone(f.data), false
+	}
 	if f.undo == nil {
 		f.undo = map[int64][]byte{}
 	}

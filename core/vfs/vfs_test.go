@@ -441,3 +441,47 @@ func TestEndProcess(t *testing.T) {
 		t.Error("what it did not sync survives a power cut")
 	}
 }
+
+// A short look at what is synced shows it, and what is written to it is not on the disk.
+func TestSynced(t *testing.T) {
+	m := NewMem()
+	must(t, m.MkdirAll("/d"))
+	write := func(fsys FS, name, text string, off int64, sync bool) {
+		t.Helper()
+		f, err := fsys.OpenWrite(name)
+		if err != nil {
+			f, err = fsys.Create(name)
+		}
+		must(t, err)
+		_, err = f.WriteAt([]byte(text), off)
+		must(t, err)
+		if sync {
+			must(t, f.Sync())
+		}
+		must(t, f.Close())
+	}
+	write(m, "/d/whole", "hello world", 0, true)
+	write(m, "/d/longer", "hello world", 0, true)
+	write(m, "/d/longer", "!", 11, false)
+	write(m, "/d/changed", "hello world", 0, true)
+	write(m, "/d/changed", "J", 0, false)
+	must(t, m.SyncDir("/d"))
+	write(m, "/d/new", "x", 0, true)
+	s := m.Synced()
+	names, err := s.ReadDir("/d")
+	must(t, err)
+	if !slices.Equal(names, []string{"changed", "longer", "whole"}) {
+		t.Errorf("there is %q", names)
+	}
+	for _, name := range names {
+		if got := read(t, s, "/d/"+name); string(got) != "hello world" {
+			t.Errorf("%s has %q", name, got)
+		}
+		write(s, "/d/"+name, "XXXXX and more", 0, true)
+	}
+	for name, want := range map[string]string{"/d/whole": "hello world", "/d/longer": "hello world!", "/d/changed": "Jello world"} {
+		if got := read(t, m, name); string(got) != want {
+			t.Errorf("%s has %q after a write to what was looked at", name, got)
+		}
+	}
+}

@@ -161,4 +161,4 @@ func (d *disk) took() int64 {
 }
 
 // synced is the disk as it would be found after a power cut that loses all it can.
-func (d *disk) synced() *vfs.Mem { return d.mem.Crash(vfs.LoseAll, 0) }
+func (d *disk) synced() *vfs.Mem { return d.mem.Synced() }
