@@ -2,6 +2,7 @@ package node
 
 import (
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/zkcore/zkcore/core/proto"
@@ -108,32 +109,56 @@ func TestIDsAreReservedInTime(t *testing.T) {
 }
 
 // TestLostIDs: where the file of ids is lost, what the state knows of earlier lives is no
-// more than a part of what they gave: the ids behind it may be those of closed sessions.
+// more than a part of what they gave: the rest may be ids of closed sessions. That does not
+// change before the server has served, however often it starts.
 func TestLostIDs(t *testing.T) {
-	dir := t.TempDir()
-	world := func(c *Config) { c.DataDir, c.World = dir, wallWorld{newWorld(), 1_800_000_000_000} }
-	r := start(t, consensus.Leading, false, world)
-	r.connect()
-	closed := r.connect()
-	closed.must(proto.OpCloseSession, nil)
-	closed.ended()
-	if _, err := r.n.pinAndWrite(); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.n.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := vfs.OS.Remove(filepath.Join(dir, "version-2", idsFile)); err != nil {
-		t.Fatal(err)
-	}
-	r = start(t, consensus.Leading, false, world)
-	r.until("ids are reserved", func() bool {
-		r.n.clientsMu.Lock()
-		defer r.n.clientsMu.Unlock()
-		return r.n.ids.Left() > 0
-	})
-	if p := r.connect(); p.session <= closed.session {
-		t.Errorf("session 0x%x comes after 0x%x, which is closed", p.session, closed.session)
+	for _, tc := range []struct {
+		name   string
+		open   bool // a session is, when the disk is lost
+		starts int  // in vain
+	}{{"some are open", true, 0}, {"all are closed", false, 0}, {"a start in between", false, 1}} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := t.TempDir()
+			file := filepath.Join(dir, "version-2", idsFile)
+			world := func(c *Config) { c.DataDir, c.World = dir, wallWorld{newWorld(), 1_800_000_000_000} }
+			r := start(t, consensus.Leading, false, world)
+			if tc.open {
+				r.connect()
+			}
+			closed := r.connect()
+			closed.must(proto.OpCloseSession, nil)
+			closed.ended()
+			if _, err := r.n.pinAndWrite(); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.n.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := vfs.OS.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+			for range tc.starts {
+				r := start(t, consensus.Looking, false, world)
+				if err := r.n.Close(); err != nil {
+					t.Fatal(err)
+				}
+				if b, err := vfs.ReadFile(vfs.OS, file, 64); err != nil || !strings.Contains(string(b), lostIDs) {
+					t.Errorf("it has not served, and the file of ids says %q, %v", b, err)
+				}
+			}
+			r = start(t, consensus.Leading, false, world)
+			r.until("ids are reserved", func() bool {
+				r.n.clientsMu.Lock()
+				defer r.n.clientsMu.Unlock()
+				return r.n.ids.Left() > 0 && !r.n.reserving
+			})
+			if p := r.connect(); p.session <= closed.session {
+				t.Errorf("session 0x%x comes after 0x%x, which is closed", p.session, closed.session)
+			}
+			if b, err := vfs.ReadFile(vfs.OS, file, 64); err != nil || strings.Contains(string(b), lostIDs) {
+				t.Errorf("it serves, and the file of ids says %q, %v", b, err)
+			}
+		})
 	}
 }
 
