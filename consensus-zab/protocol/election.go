@@ -27,8 +27,9 @@ type Election struct {
 	settled  map[ServerID]Vote // what servers say that are not looking
 	resendAt Time
 	interval Time
-	decideAt Time // when the proposal is final; 0 while no quorum supports it
-	seasoned bool // this is not the first election
+	decideAt Time  // when the proposal is final; 0 while no quorum supports it
+	seasoned bool  // this is not the first election
+	stirred  int64 // the last round that a server without a vote heard of
 
 	// A server without data listens before it votes.
 	blank    bool              // it listens
@@ -66,7 +67,7 @@ func (e *Election) Start(now Time, last Zxid, epoch int64) {
 	}
 	e.interval = e.cfg.MinNotify
 	e.settled = map[ServerID]Vote{}
-	e.blank, e.entitled, e.joined, e.fresh = false, false, false, 0
+	e.blank, e.entitled, e.joined, e.fresh, e.stirred = false, false, false, 0, 0
 	e.newRound(now, e.initial)
 }
 
@@ -196,7 +197,13 @@ func (e *Election) looking(now Time, from ServerID, n Notification) {
 		return
 	}
 	if e.initial.Zxid == -1 || n.Zxid == -1 {
-		// One of the two suspects that it lost its data: no vote of it counts.
+		// One of the two suspects that it lost its data: no vote of it counts. But it wants
+		// to know what comes of a new round, and may not have asked for long.
+		if n.Zxid != -1 && n.ElectionEpoch > e.stirred {
+			e.stirred = n.ElectionEpoch
+			e.interval = e.cfg.MinNotify
+			e.resendAt = min(e.resendAt, now+e.interval)
+		}
 		return
 	}
 	if e.blank {

@@ -98,6 +98,39 @@ func TestElection(t *testing.T) {
 			t.Errorf("it answers %d of 3 worse votes", len(u.said)-said)
 		}
 	})
+	t.Run("a server without a vote asks soon what came of an election", func(t *testing.T) {
+		u := newUrn(t, 1, three, -1, 0)
+		u.wait(10_000 * ms)
+		for n := len(u.said); len(u.said) == n; {
+			u.wait(10 * ms)
+		}
+		// It has just asked, and asks seldom by now.
+		n := len(u.said)
+		u.wait(1000 * ms)
+		if len(u.said) != n {
+			t.Fatal("it asks often")
+		}
+		for i := range 3 {
+			u.hear(2, vote(looking, 2, 7, 5, 2))
+			u.hear(3, vote(looking, 3, 7, 5, 2))
+			if len(u.said) != n {
+				t.Fatalf("it says %+v", u.said[n:])
+			}
+			if i == 2 {
+				break
+			}
+			u.wait(10 * ms)
+		}
+		u.wait(180 * ms)
+		if len(u.said) != n+2 {
+			t.Fatalf("after the votes of others it asks %d of 2", len(u.said)-n)
+		}
+		u.hear(2, vote(following, 3, 7, 5, 2))
+		if !u.hear(3, vote(leading, 3, 7, 5, 2)) {
+			t.Fatal("it follows nobody")
+		}
+		u.wants(3)
+	})
 	t.Run("when all agree it is over at once", func(t *testing.T) {
 		u := newUrn(t, 1, three, 7, 2)
 		if u.hear(3, vote(looking, 3, 7, 1, 2)) {
