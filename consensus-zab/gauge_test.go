@@ -59,7 +59,9 @@ func TestDiskFull(t *testing.T) {
 	leader := c.Leader()
 	d.set(leader, 1*mb)
 	c.Wait("the full leader leaves", func() bool { return c.Nodes[leader].State().Role.State == consensus.Looking })
-	if s := c.Members[leader].Status().Disk; !s.Full || !s.Low || s.Free != 1*mb || s.Reserve != 64*mb {
+	// What Status shows may be some milliseconds old.
+	c.Wait("its status says why", func() bool { return c.Members[leader].Status().Disk.Full })
+	if s := c.Members[leader].Status().Disk; !s.Low || s.Free != 1*mb || s.Reserve != 64*mb {
 		t.Errorf("status %+v", s)
 	}
 	var other consensus.ServerID
