@@ -85,6 +85,13 @@ func OpenDriven(fsys vfs.FS, w World, cfg consensus.Config, n consensus.Node) (*
 // Begin is the first call of a member of an ensemble.
 func (d *Driven) Begin() { d.e.begin() }
 
+// Role is what the protocol has made of this member; the node may be told later.
+func (d *Driven) Role() consensus.Role {
+	d.e.mu.Lock()
+	defer d.e.mu.Unlock()
+	return d.e.role
+}
+
 // Next is when Turn is wanted if nothing happens.
 func (d *Driven) Next() protocol.Time { return d.e.next() }
 
@@ -132,8 +139,12 @@ func (d *Driven) Journal() error {
 
 // JournalWaits says whether Journal has something to do.
 func (d *Driven) JournalWaits() bool {
-	return len(d.jobs) > 0 || d.journal.written > 0 || len(d.journal.jobs) > 0 && !d.journal.full
+	return len(d.jobs) > 0 || d.journal.written > 0 || len(d.journal.jobs) > 0
 }
+
+// WaitsForSpace says that the disk is full: Journal looks again, and does nothing else
+// before there is space.
+func (d *Driven) WaitsForSpace() bool { return d.journal.full }
 
 // Node makes the next call of the node. It reports whether there was one.
 func (d *Driven) Node() bool {
@@ -280,7 +291,8 @@ func (d *Driven) Close() error {
 			}
 		}
 	}
-	for d.JournalWaits() {
+	// What can't be written was never acknowledged.
+	for d.JournalWaits() && !d.WaitsForSpace() {
 		if err := d.Journal(); err != nil {
 			return err
 		}

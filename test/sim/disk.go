@@ -28,6 +28,9 @@ type disk struct {
 	slow   int64 // how long a sync takes, beside the rest
 	once   bool  // only the next sync fails
 	rotten bool  // bits of it have changed
+	filled bool  // by something else
+	fills  int   // how often that began
+	full   bool  // it was while this process ran
 }
 
 func (d *disk) init(m *machine) {
@@ -40,6 +43,7 @@ func (d *disk) init(m *machine) {
 // boot is called when a process begins.
 func (d *disk) boot() {
 	d.failed, d.left, d.struck = false, -1, false
+	d.full = d.filled
 	d.mem.EndProcess()
 	d.sync, d.write = nil, nil
 	d.FS = vfs.NewErrors(d.mem, d.check)
@@ -52,6 +56,41 @@ func (d *disk) crash() {
 	d.m.w.logf(d.m, "power off, loss %d", loss)
 	d.mem = d.mem.Crash(loss, seed)
 	d.failed = false
+}
+
+// kept is a copy of what is synced.
+func (d *disk) kept() *vfs.Mem { return d.mem.Crash(vfs.LoseAll, 0) }
+
+// replace puts an empty disk in the place of this one.
+func (d *disk) replace() {
+	d.mem = vfs.NewMem()
+	d.rotten, d.filled = false, false
+	d.FS = vfs.NewErrors(d.mem, d.check)
+}
+
+// fill lets something else leave only so many bytes free.
+func (d *disk) fill(free int64) {
+	u, _ := d.mem.Usage(dataDir) // a Mem always knows
+	d.mem.SetCapacity(u.Total - u.Free + free)
+	d.filled, d.full = true, true
+	d.fills++
+}
+
+// clear takes away what fills the disk.
+func (d *disk) clear() {
+	if d.filled {
+		d.filled = false
+		d.mem.SetCapacity(1 << 40)
+	}
+}
+
+// Usage is that of a disk of the size that the plan has.
+func (d *disk) Usage(dir string) (vfs.Usage, error) {
+	u, err := d.FS.Usage(dir)
+	if size := d.m.w.plan.diskMB << 20; size > 0 {
+		u.Total, u.Free = size, min(u.Free, size/4*3)
+	}
+	return u, err
 }
 
 // check says whether an operation fails.
@@ -147,7 +186,7 @@ func (d *disk) excuses(err error) bool {
 	if d.rotten && errors.Is(err, consensus.ErrDamaged) {
 		return true // met while it runs; the next start sets the data aside
 	}
-	return d.struck && (errors.Is(err, syscall.EIO) || errors.Is(err, syscall.ENOSPC))
+	return d.struck && errors.Is(err, syscall.EIO) || d.full && errors.Is(err, syscall.ENOSPC)
 }
 
 // took is how long writing and syncing what waits takes.

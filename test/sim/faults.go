@@ -138,13 +138,14 @@ func init() {
 		}},
 		{"bit rot", 2, func(w *world, m *machine) bool {
 			// The rest has all that was acked: one at a time, of three at least.
-			if w.rotten || !m.up || w.plan.voters < 3 {
+			if w.rotten || !m.up || w.plan.voters < 3 || !m.mayLose() {
 				return false
 			}
+			held := m.disk.kept()
 			if !m.disk.rot(w.faultRand) {
 				return false
 			}
-			w.rotten = true
+			w.rotten, m.held = true, held
 			m.end()
 			m.restartIn(w.faultRand.Int64N(s1))
 			return true
@@ -226,6 +227,7 @@ func (w *world) calm() {
 		w.peace = max(w.peace, w.now, m.wake)
 		m.slow, m.breaks = 0, false
 		m.disk.left, m.disk.slow, m.disk.sync, m.disk.write = -1, 0, nil, nil
+		m.disk.clear()
 		if !m.up && !m.disk.failed {
 			m.start()
 		}

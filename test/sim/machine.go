@@ -39,6 +39,8 @@ type machine struct {
 	tasks   []*task
 	stopped bool
 	role    consensus.Role
+	reign   uint64 // the term in which its member leads, or did last
+	found   int    // how many txns were committed when that began
 	ends    []*end // of its connections
 
 	// Its clocks: how fast the monotonic one goes, in millionths, and by how much the wall
@@ -49,6 +51,10 @@ type machine struct {
 
 	crashAt int // operations on the disk until its power fails; -1: it does not
 	downs   int // how often it went down
+
+	// held is what its disk had before that was lost: it was there when the machine
+	// acknowledged it. nil when the machine has got everything from a leader since.
+	held *vfs.Mem
 }
 
 // A task is what Go was given and has not begun.
@@ -157,7 +163,7 @@ func (m *machine) down() {
 	m.downs++
 	m.wake, m.crashAt = 0, -1
 	m.peer, m.node, m.tasks = nil, nil, nil
-	m.role = consensus.Role{}
+	m.role, m.reign = consensus.Role{}, 0
 	m.w.stats.Crashes++
 	m.w.truth.down(m)
 }

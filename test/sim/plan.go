@@ -29,6 +29,10 @@ type plan struct {
 	gapMS         int64 // between two faults, on average
 	kinds         []int // places in faultKinds, as often as they are wanted
 	faultS, calmS int64 // how long there is harm, and then none
+
+	diskMB     int64 // 0: no matter
+	disksGapMS int64 // between two faults of diskKinds, on average; 0: there are none
+	disks      []int // places in diskKinds, as often as they are wanted
 }
 
 // draw makes the plan of a seed.
@@ -82,5 +86,6 @@ func draw(seed uint64) plan {
 	if r.IntN(12) == 0 {
 		p.options["forceSnapshotSync"] = "true"
 	}
+	p.drawDisks(rand.New(rand.NewPCG(seed, 8)))
 	return p
 }

@@ -57,6 +57,7 @@ func (w *world) play() {
 	w.run(3 * s1)
 	w.faults = true
 	w.harm()
+	w.harmDisks()
 	w.run(p.faultS * s1)
 	if w.err != nil {
 		return

@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -143,7 +144,7 @@ func TestSim(t *testing.T) {
 			i++
 			return first + uint64(i) - 1, i <= n
 		})
-		for _, k := range faultKinds {
+		for _, k := range slices.Concat(faultKinds, diskKinds) {
 			if n >= seedsPerModule && !t.Failed() && sum.Kinds[k.name] == 0 {
 				t.Errorf("nobody was hurt by a %s", k.name)
 			}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/zkcore/zkcore/core/txn"
 	"github.com/zkcore/zkcore/core/txnlog"
+	"github.com/zkcore/zkcore/core/vfs"
 	"github.com/zkcore/zkcore/plugins/consensus"
 	"github.com/zkcore/zkcore/test/history"
 )
@@ -118,7 +119,11 @@ func (t *truth) durable(m *machine, z consensus.Zxid) {
 
 // holds says whether a machine would have a txn after a power cut that loses all it can.
 func (m *machine) holds(z consensus.Zxid) bool {
-	fs := m.disk.synced()
+	// What was on a disk that is lost since was there when it was acknowledged.
+	return m.holdsOn(m.disk.synced(), z) || m.held != nil && m.holdsOn(m.held.Synced(), z)
+}
+
+func (m *machine) holdsOn(fs *vfs.Mem, z consensus.Zxid) bool {
 	base := consensus.Zxid(0)
 	if files, err := txnlog.ListSnapshots(fs, dataDir); err == nil {
 		for _, f := range files {
@@ -139,6 +144,23 @@ func (m *machine) holds(z consensus.Zxid) bool {
 	}
 	l.Close()
 	return found
+}
+
+// leads notes that a member leads. Its node may hear of that when it is over, or when there is
+// another leader already: a peer that knows earlier says so.
+func (t *truth) leads(m *machine, r consensus.Role) {
+	if r.Term <= m.reign {
+		return
+	}
+	m.reign, m.found = r.Term, len(t.txns)
+	t.w.stats.Elections++
+	if id, ok := t.leaders[r.Epoch]; ok {
+		t.w.fail("I12: nodes %d and %d lead in epoch %d", id, m.id, r.Epoch)
+	}
+	if r.Epoch <= t.epoch {
+		t.w.fail("I09: node %d leads in epoch %d after epoch %d", m.id, r.Epoch, t.epoch)
+	}
+	t.leaders[r.Epoch], t.epoch = m.id, r.Epoch
 }
 
 // A watched is a node as its member sees it, with the truth looking on.
@@ -170,17 +192,13 @@ func (c *watched) Role(r consensus.Role) {
 		m.w.fail("node %d: term %d comes after %d", m.id, r.Term, m.role.Term)
 	}
 	m.role = r
+	if r.State != consensus.Looking {
+		m.held = nil // it has the history of a leader
+	}
 	if r.State == consensus.Leading && !r.Standalone {
-		m.w.stats.Elections++
-		if id, ok := t.leaders[r.Epoch]; ok {
-			m.w.fail("I12: nodes %d and %d lead in epoch %d", id, m.id, r.Epoch)
-		}
-		if r.Epoch <= t.epoch {
-			m.w.fail("I09: node %d leads in epoch %d after epoch %d", m.id, r.Epoch, t.epoch)
-		}
-		t.leaders[r.Epoch], t.epoch = m.id, r.Epoch
-		if t.at[m] != len(t.txns) {
-			m.w.fail("I13: node %d leads in epoch %d with %d of %d committed txns", m.id, r.Epoch, t.at[m], len(t.txns))
+		t.leads(m, r)
+		if m.reign == r.Term && t.at[m] < m.found {
+			m.w.fail("I13: node %d leads in epoch %d with %d of %d committed txns", m.id, r.Epoch, t.at[m], m.found)
 		}
 		if n := len(t.txns); n > 0 {
 			t.durable(m, consensus.Zxid(t.txns[n-1].Zxid))
