@@ -35,6 +35,9 @@ var bugs = []bug{
 	{name: "purge-too-much", what: "one file of the log too many is removed"},
 	{name: "retry-failed-sync", what: "a sync that failed is tried again, and believed"},
 	{name: "damage-as-torn", what: "a damaged record that was synced is cut as a torn end"},
+	{name: "blank-votes", what: "a server without any data votes at once"},
+	{name: "space-for-each-job", what: "what a file may grow ahead is counted for each batch that waits: with many there is never space"},
+	{name: "full-disk-stays", what: "a server whose disk is full stays in the quorum"},
 	// Elections and broadcast.
 	{name: "vote-twice", what: "a server forgets which epoch it has accepted"},
 	{name: "vote-ignores-zxid", what: "who knows more does not win"},
