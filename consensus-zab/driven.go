@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/zkcore/zkcore/consensus-zab/protocol"
 	"github.com/zkcore/zkcore/core/quorum"
@@ -67,6 +68,8 @@ func OpenDriven(fsys vfs.FS, w World, cfg consensus.Config, n consensus.Node) (*
 	j := newJournal(s.log, newGauge(fsys, cfg, &o), &o, cfg.Fail, cfg.Log, m)
 	c := newCaller(n, o.queueBytes)
 	j.wake, c.wake = w.WakeJournal, w.WakeNode
+	// How long a machine with too much to do really takes is no part of a seed.
+	j.now = func() time.Duration { return time.Duration(w.Now()) }
 	d := &Driven{world: w, journal: j, caller: c, in: bufio.NewReaderSize(nil, 512)}
 	if len(cfg.Servers) == 0 {
 		alone := &standalone{cfg: cfg, log: s.log, journal: j, caller: c, m: m, quorum: 1}

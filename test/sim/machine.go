@@ -198,7 +198,8 @@ func (m *machine) config() node.Config {
 			})
 		}
 	}
-	opts := map[string]string{"preAllocSize": "8", "commitLogCount": "500"}
+	// No sync takes time here: a warning about one says that somebody looks at a real clock.
+	opts := map[string]string{"preAllocSize": "8", "commitLogCount": "500", "fsync.warningthresholdms": "1"}
 	for k, v := range p.options {
 		opts[k] = v
 	}
