@@ -113,6 +113,7 @@ func (s *mapStore) View() storage.View {
 func (s *mapStore) Applied() int64              { return s.applied }
 func (s *mapStore) Durable() int64              { return 0 }
 func (s *mapStore) Flush(context.Context) error { return nil }
+func (s *mapStore) Stats() storage.Stats        { return storage.Stats{} }
 func (s *mapStore) Close() error                { return nil }
 func (s *mapStore) Reset() error {
 	*s = mapStore{recs: map[string]storage.Record{}, kids: map[string]map[string]bool{}, tables: map[string]map[string][]byte{}, views: s.views}

@@ -99,6 +99,7 @@ func (s *mapStore) Commit(b *storage.Batch) error {
 func (s *mapStore) Applied() int64              { return s.View().Applied() }
 func (s *mapStore) Durable() int64              { return 0 }
 func (s *mapStore) Flush(context.Context) error { return nil }
+func (s *mapStore) Stats() storage.Stats        { return storage.Stats{} }
 func (s *mapStore) Close() error                { return nil }
 
 func (s *mapStore) Reset() error {

@@ -14,10 +14,17 @@ package storage
 import (
 	"context"
 	"errors"
+	"log/slog"
 )
 
 // ErrClosed is returned by calls on a store that was closed.
 var ErrClosed = errors.New("storage: store is closed")
+
+// ErrDamaged says that what a store has on disk is not what it wrote. Errors that
+// are it name the file and the place in it. Nothing is served out of such a
+// store: it is opened again with Config.Discard, and filled anew from a snapshot
+// and the log, or from another server.
+var ErrDamaged = errors.New("storage: the store is damaged")
 
 // A Record is what a store keeps for one path: a head of a few dozen bytes that
 // changes often (the stat, and what the engine needs beside it) and the data,
@@ -61,7 +68,12 @@ type Store interface {
 	// returns.
 	Reset() error
 
-	// Close frees what the store holds. All views must have been released, and
+	// Stats is a picture of the store for an operator's eyes. What a store does not
+	// have is 0.
+	Stats() Stats
+
+	// Close frees what the store holds. A store that survives makes durable what it
+	// can first. All views must have been released, and
 	// Commit, Reset and Flush return ErrClosed from now on.
 	Close() error
 }
@@ -107,6 +119,21 @@ type View interface {
 	Release()
 }
 
+// Stats says what a store takes, and what has gone on in it since it was opened.
+// Everything is in bytes, unless its name says otherwise.
+type Stats struct {
+	// File is the size of what is on disk, Free how much of that is free for reuse.
+	File, Free int64
+	// Gathered is what is committed and not on disk yet.
+	Gathered int64
+	// Flushes counts the transactions that brought it there, FlushedOps the
+	// records and entries in them.
+	Flushes, FlushedOps int64
+	// Cache is what a cache of records holds; Hits and Misses count the reads that
+	// found their record there, and that did not.
+	Cache, Hits, Misses int64
+}
+
 // Open opens a store in dir, its own directory, which it creates when it needs
 // one. A store that keeps no files ignores dir.
 type Open func(Config) (Store, error)
@@ -116,6 +143,16 @@ type Config struct {
 	// Dir is the store's own directory; it may not exist yet.
 	Dir string
 	// Options are the configuration's keys that begin with
-	// "zkcore.storage.NAME.", without that prefix.
+	// "zkcore.storage.NAME.", without that prefix. A key that the store doesn't
+	// know, or a value that it can't use, is an error.
 	Options map[string]string
+	// Discard opens an empty store whatever is in Dir, which may be damaged. Of
+	// that the store may keep a copy for an operator's eyes.
+	Discard bool
+	// Log takes one line per event that an operator cares about. Nil: none.
+	Log *slog.Logger
+	// Fail is told when the store can't keep what it holds while nobody waits for
+	// it: its file can't be written, or is damaged. Calls that come later fail, too.
+	// It may be nil, and it may be called from any goroutine.
+	Fail func(error)
 }

@@ -238,6 +238,8 @@ func (s *plainStore) Flush(context.Context) error {
 	return nil
 }
 
+func (s *plainStore) Stats() storage.Stats { return storage.Stats{} }
+
 func (s *plainStore) Reset() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,0 +1,265 @@
+package bolt
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+// Names in a store's directory.
+const (
+	fileName     = "tree.db"
+	newSuffix    = ".new"     // being made; removed by the next Open
+	damagedName  = "damaged"  // says in words why the file must not be used
+	damagedAside = ".damaged" // the file itself, once the store was opened anew
+)
+
+// Names of the buckets.
+var (
+	recordsBucket = []byte("records")
+	dataBucket    = []byte("data")
+	tablesBucket  = []byte("tables")
+	metaBucket    = []byte("meta")
+	metaKey       = []byte("state")
+)
+
+// formatVersion is that of all below bbolt's own format.
+const formatVersion = 1
+
+// A file is an open bbolt file. Reads go around bbolt: see cursor.
+type file struct {
+	path     string
+	db       *bbolt.DB
+	f        *os.File // bbolt's
+	pageSize int
+	pool     sync.Pool
+
+	mu     sync.Mutex
+	refs   int  // views, and one for being the store's
+	broken bool // bbolt can't be used any more, not even to close it
+}
+
+// mapBytes is how much address space the map of a file takes. bbolt maps anew when
+// a file outgrows it, for which no view may be open; so it is more than a file will
+// ever need.
+const mapBytes = 1 << 38
+
+// openFile opens a file, or makes one.
+func openFile(path string) (*file, error) {
+	if err := checkMetas(path); err != nil {
+		return nil, err
+	}
+	f := &file{path: path, refs: 1}
+	opts := *bbolt.DefaultOptions
+	opts.FreelistType = bbolt.FreelistMapType
+	opts.Timeout = time.Second
+	opts.OpenFile = func(name string, flag int, perm os.FileMode) (*os.File, error) {
+		file, err := os.OpenFile(name, flag, perm)
+		if f.f == nil {
+			f.f = file
+		}
+		return file, err
+	}
+	size := int64(0)
+	if st, err := os.Stat(path); err == nil {
+		size = st.Size()
+	}
+	if ^uint(0)>>32 == 0 || runtime.GOOS == "windows" {
+		opts.InitialMmapSize = int(min(max(4*size, 1<<28), 1<<30))
+	} else {
+		opts.InitialMmapSize = int(max(4*size, mapBytes))
+	}
+	for {
+		opts.MaxSize = opts.InitialMmapSize
+		f.f = nil
+		err := guarded(path, func() (err error) {
+			f.db, err = bbolt.Open(path, 0o600, &opts)
+			return err
+		})
+		if err == nil {
+			break
+		}
+		switch {
+		case errors.Is(err, berrors.ErrTimeout):
+			return nil, fmt.Errorf("%s is in use by another process", path)
+		case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
+			return nil, &Damage{File: path, Reason: err.Error()}
+		case isDamage(err):
+			if f.f != nil {
+				f.f.Close()
+			}
+			return nil, err
+		case opts.InitialMmapSize > 1<<30 && int64(opts.InitialMmapSize)/2 > size+size/2:
+			opts.InitialMmapSize /= 2 // the address space may be limited
+			continue
+		}
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	f.pageSize = f.db.Info().PageSize
+	f.pool.New = func() any {
+		b := make([]byte, f.pageSize)
+		return &b
+	}
+	return f, nil
+}
+
+func (f *file) get() *[]byte { return f.pool.Get().(*[]byte) }
+
+func (f *file) put(b *[]byte) {
+	if cap(*b) > 16*f.pageSize {
+		return
+	}
+	*b = (*b)[:f.pageSize]
+	f.pool.Put(b)
+}
+
+func (f *file) damage(page uint64, format string, args ...any) error {
+	return &Damage{File: f.path, Page: page, Reason: fmt.Sprintf(format, args...)}
+}
+
+// read reads the page id, which is below high, into buf, and checks it.
+func (f *file) read(id, high uint64, buf *[]byte, buckets bool) (page, error) {
+	b, err := f.readRaw(id, high, buf)
+	if err != nil {
+		return page{}, err
+	}
+	p, bad := check(id, b, buckets)
+	if bad != "" {
+		return page{}, f.damage(id, "%s", bad)
+	}
+	return p, nil
+}
+
+func (f *file) readRaw(id, high uint64, buf *[]byte) ([]byte, error) {
+	if id < 2 || id >= high {
+		return nil, f.damage(id, "there is no such page: the file has %d", high)
+	}
+	size := f.pageSize
+	b := (*buf)[:size]
+	if _, err := f.f.ReadAt(b, int64(id)*int64(size)); err != nil {
+		return nil, f.unreadable(id, err)
+	}
+	over := uint64(native.Uint32(b[12:]))
+	if over == 0 {
+		return b, nil
+	}
+	if over >= high-id {
+		return nil, f.damage(id, "it goes on over %d pages, and the file has %d in all", over, high)
+	}
+	whole := int(over+1) * size
+	if cap(*buf) < whole {
+		*buf = append(make([]byte, 0, whole), b...)
+	}
+	*buf = (*buf)[:whole]
+	if _, err := f.f.ReadAt((*buf)[size:], (int64(id)+1)*int64(size)); err != nil {
+		return nil, f.unreadable(id, err)
+	}
+	return *buf, nil
+}
+
+func (f *file) unreadable(id uint64, err error) error {
+	if errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	if errors.Is(err, io.EOF) {
+		err = errors.New("the file ends before it does")
+	}
+	return f.damage(id, "it can't be read: %v", err)
+}
+
+// hold keeps the file open for a view.
+func (f *file) hold() {
+	f.mu.Lock()
+	f.refs++
+	f.mu.Unlock()
+}
+
+// drop closes the file when nobody holds it any more.
+func (f *file) drop() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.refs--; f.refs > 0 {
+		return nil
+	}
+	if f.broken {
+		return f.f.Close() // its map stays: bbolt's locks may be held for ever
+	}
+	return guarded(f.path, f.db.Close)
+}
+
+// checkMetas looks at the two pages that a file begins with before bbolt does: of
+// those it needs one. It wants the file as long as they say, too.
+func checkMetas(path string) error {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil || st.Size() == 0 {
+		return err
+	}
+	var best, pageSize uint64
+	sound := 0
+	for i, at := 0, int64(0); i < 2; i++ {
+		b := make([]byte, pageHeader+64)
+		if _, err := f.ReadAt(b, at); err != nil && err != io.EOF {
+			return &Damage{File: path, Page: uint64(i), Reason: err.Error()}
+		}
+		m := b[pageHeader:]
+		sum := fnv.New64a()
+		sum.Write(m[:56])
+		ok := native.Uint32(m) == 0xED0CDAED && native.Uint64(m[56:]) == sum.Sum64()
+		if i == 0 && !ok {
+			// Where the other is follows from the size of a page, which this one would say.
+			at = int64(os.Getpagesize())
+			continue
+		}
+		if ok {
+			sound++
+			pageSize = uint64(native.Uint32(m[8:]))
+			if tx := native.Uint64(m[48:]); tx >= best {
+				best = tx
+				if need := native.Uint64(m[40:]) * pageSize; uint64(st.Size()) < need {
+					return &Damage{File: path, Page: uint64(st.Size()) / pageSize,
+						Reason: fmt.Sprintf("the file ends after %d bytes, and has %d pages", st.Size(), need/pageSize)}
+				}
+			}
+		}
+		at = int64(max(pageSize, 1024))
+	}
+	if sound == 0 {
+		return &Damage{File: path, Reason: "neither of its first two pages is a head of a bbolt file"}
+	}
+	return nil
+}
+
+// syncDir makes the names in a directory durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// replace puts the file made at path+newSuffix into the place of the one at path.
+func replace(path string) error {
+	if err := os.Rename(path+newSuffix, path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
