@@ -7,7 +7,7 @@ REVISION := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 BUILT := $(shell date -u '+%m/%d/%Y %H:%M UTC')
 PKG := github.com/zkcore/zkcore/core/admin
 LDFLAGS := -s -w -X '$(PKG).version=$(VERSION)' -X '$(PKG).revision=$(REVISION)' -X '$(PKG).built=$(BUILT)'
-MODULES := . consensus-zab core plugins storage-mem
+MODULES := . consensus-zab core plugins storage-bolt storage-mem
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 export CGO_ENABLED ?= 0
@@ -48,7 +48,7 @@ lint: ## gofmt, vet, staticcheck
 	@for m in $(MODULES); do echo "staticcheck $$m"; (cd $$m && go run $(STATICCHECK) ./...) || exit 1; done
 
 unit: ## the tests of every module, with the race detector
-	@for m in plugins storage-mem core consensus-zab; do echo "== $$m"; (cd $$m && CGO_ENABLED=1 go test -race -timeout 15m ./...) || exit 1; done
+	@for m in plugins storage-mem storage-bolt core consensus-zab; do echo "== $$m"; (cd $$m && CGO_ENABLED=1 go test -race -timeout 15m ./...) || exit 1; done
 	CGO_ENABLED=1 go test -race -timeout 10m ./cmd/... ./internal/... ./test/arch/... ./test/history/... ./test/judge/...
 
 e2e: build ## real processes: ensembles, kills, bad input

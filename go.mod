@@ -10,6 +10,7 @@ require (
 	github.com/zkcore/zkcore/consensus-zab v0.0.0
 	github.com/zkcore/zkcore/core v0.0.0
 	github.com/zkcore/zkcore/plugins v0.0.0
+	github.com/zkcore/zkcore/storage-bolt v0.0.0
 	github.com/zkcore/zkcore/storage-mem v0.0.0
 	golang.org/x/term v0.37.0
 )
@@ -24,7 +25,8 @@ require (
 	github.com/prometheus/client_model v0.6.2 // indirect
 	github.com/prometheus/common v0.66.1 // indirect
 	github.com/prometheus/procfs v0.16.1 // indirect
+	go.etcd.io/bbolt v1.5.0 // indirect
 	go.yaml.in/yaml/v2 v2.4.2 // indirect
-	golang.org/x/sys v0.38.0 // indirect
+	golang.org/x/sys v0.45.0 // indirect
 	google.golang.org/protobuf v1.36.8 // indirect
 )

@@ -5,6 +5,7 @@ import (
 	"github.com/zkcore/zkcore/plugins"
 	"github.com/zkcore/zkcore/plugins/consensus"
 	"github.com/zkcore/zkcore/plugins/storage"
+	bolt "github.com/zkcore/zkcore/storage-bolt"
 	mem "github.com/zkcore/zkcore/storage-mem"
 )
 
@@ -12,5 +13,5 @@ import (
 // other modules, copy this folder and edit this list.
 var builtin = plugins.Set{
 	Consensus: map[string]consensus.Open{"zab": zab.Open},
-	Storage:   map[string]storage.Open{"mem": mem.Open},
+	Storage:   map[string]storage.Open{"mem": mem.Open, "bolt": bolt.Open},
 }

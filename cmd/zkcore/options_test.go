@@ -63,14 +63,14 @@ func TestOptions(t *testing.T) {
 // chosen and what there is.
 func TestModules(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "zoo.cfg")
-	if err := os.WriteFile(path, []byte("dataDir="+t.TempDir()+"\nclientPort=2181\nstorage=bolt\n"), 0o644); err != nil {
+	if err := os.WriteFile(path, []byte("dataDir="+t.TempDir()+"\nclientPort=2181\nstorage=paper\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	for _, tc := range []struct {
 		args []string
 		want string
 	}{
-		{[]string{path}, path + ":3: storage: no storage module \"bolt\" in this binary: it has mem"},
+		{[]string{path}, path + ":3: storage: no storage module \"paper\" in this binary: it has bolt, mem"},
 		{[]string{path, "--consensus=raft"}, "flag --consensus: consensus: no consensus module \"raft\" in this binary: it has zab"},
 	} {
 		c, err := parse(t, nil, tc.args...)

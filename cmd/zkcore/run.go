@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -18,6 +19,7 @@ import (
 	"github.com/zkcore/zkcore/core/inv"
 	"github.com/zkcore/zkcore/core/metrics"
 	"github.com/zkcore/zkcore/core/node"
+	"github.com/zkcore/zkcore/core/txnlog"
 	"github.com/zkcore/zkcore/plugins/consensus"
 	"github.com/zkcore/zkcore/plugins/storage"
 )
@@ -130,8 +132,14 @@ func nodeConfig(c *config.Config) node.Config {
 			Servers: c.Members(), ConfigText: c.EnsembleText(), InitLimit: c.InitLimit, SyncLimit: c.SyncLimit,
 			QuorumListenOnAllIPs: c.QuorumListenOnAllIPs, Options: c.Options,
 		},
-		Storage: storage.Config{Options: c.StorageOptions},
+		Storage: storage.Config{Dir: storageDir(c), Options: c.StorageOptions},
 	}
+}
+
+// storageDir is where a store has its files: beside the snapshots, so that who moves
+// or removes those moves or removes it too.
+func storageDir(c *config.Config) string {
+	return filepath.Join(c.DataDir, txnlog.VersionDir, "storage-"+c.Storage)
 }
 
 // descriptors counts the files that this process has open.

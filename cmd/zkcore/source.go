@@ -26,7 +26,7 @@ func (s source) Facts() admin.Facts {
 		QuorumSize: i.Status.Quorum, PendingSyncs: i.Status.PendingSyncs, LeaderSince: i.Status.LeaderSince,
 		LastProposal: i.Status.LastProposal, MinProposal: i.Status.MinProposal, MaxProposal: i.Status.MaxProposal,
 		LastResponse: i.LastReply, MinResponse: i.MinReply, MaxResponse: i.MaxReply,
-		AuthFailed: i.AuthFailed, LastSnapshot: -1, DiskFree: i.Status.Disk.Free,
+		AuthFailed: i.AuthFailed, LastSnapshot: -1, DiskFree: i.Status.Disk.Free, Storage: i.Storage,
 	}
 	switch d := i.Status.Disk; {
 	case d.Full:

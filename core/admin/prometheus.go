@@ -58,6 +58,24 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(desc("zkcore_last_zxid"), prometheus.GaugeValue, float64(f.Zxid))
 	out <- prometheus.MustNewConstMetric(desc("zkcore_disk_state"), prometheus.GaugeValue, float64(f.Disk))
 	out <- prometheus.MustNewConstMetric(desc("zkcore_disk_free_bytes"), prometheus.GaugeValue, float64(f.DiskFree))
+	if st := f.Storage; st.File > 0 {
+		for _, g := range []struct {
+			name  string
+			kind  prometheus.ValueType
+			value int64
+		}{
+			{"zkcore_storage_file_bytes", prometheus.GaugeValue, st.File},
+			{"zkcore_storage_free_bytes", prometheus.GaugeValue, st.Free},
+			{"zkcore_storage_gathered_bytes", prometheus.GaugeValue, st.Gathered},
+			{"zkcore_storage_cache_bytes", prometheus.GaugeValue, st.Cache},
+			{"zkcore_storage_cache_hits_total", prometheus.CounterValue, st.Hits},
+			{"zkcore_storage_cache_misses_total", prometheus.CounterValue, st.Misses},
+			{"zkcore_storage_flushes_total", prometheus.CounterValue, st.Flushes},
+			{"zkcore_storage_flushed_ops_total", prometheus.CounterValue, st.FlushedOps},
+		} {
+			out <- prometheus.MustNewConstMetric(desc(g.name), g.kind, float64(g.value))
+		}
+	}
 }
 
 // A named gatherer shows only the families whose names were asked for.

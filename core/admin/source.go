@@ -1,6 +1,10 @@
 package admin
 
-import "time"
+import (
+	"time"
+
+	"github.com/zkcore/zkcore/plugins/storage"
+)
 
 // A Source is what the answers are made of: the node, seen from outside. Its
 // methods may be called at any time from any goroutine.
@@ -55,6 +59,7 @@ type Facts struct {
 	AuthFailed                                 int64
 	Disk                                       int   // 0; 1: nearly full; 2: full
 	DiskFree                                   int64 // bytes
+	Storage                                    storage.Stats
 	LastSnapshot                               int64 // zxid, -1 if none
 }
 

@@ -69,6 +69,10 @@ type Engine struct {
 	preparer preparer
 }
 
+// ErrOtherOptions is what Open returns for a store whose znodes were made under
+// options by which they mean something else: it has to be reset and filled anew.
+var ErrOtherOptions = errors.New("the store was filled under other options")
+
 // New makes an engine without a state: Open attaches one.
 func New(opts Options) *Engine {
 	return &Engine{opts: opts, watches: watch.New(), highest: map[int64]int64{}}
@@ -83,7 +87,7 @@ func (e *Engine) Open(store storage.Store) error {
 	e.store = store
 	e.view = store.View()
 	e.last = e.view.Applied()
-	e.state = state{hashed: !e.opts.NoDigest, nextACL: 1}
+	e.state = state{hashed: !e.opts.NoDigest, extended: e.opts.ExtendedTypes, nextACL: 1}
 	e.acls.reset()
 	e.sessions = map[int64]int32{}
 	e.ephemerals = map[int64]int{}
@@ -156,6 +160,9 @@ func (e *Engine) load() error {
 		bad = tableMeta
 	case !ok && e.view.Len() > 0:
 		return errors.New("the store holds a snapshot that was not read to its end: it has to be reset")
+	}
+	if bad == "" && e.state.extended != e.opts.ExtendedTypes {
+		return fmt.Errorf("%w: extendedTypesEnabled was %v", ErrOtherOptions, e.state.extended)
 	}
 	if bad != "" {
 		return fmt.Errorf("table %q of the store has an entry that is none of ours", bad)

@@ -145,7 +145,7 @@ func ReadSnapshot(r *txnlog.SnapshotReader, store storage.Store, zxid int64, opt
 	l := &loader{
 		store: store, opts: opts, view: store.View(),
 		lists: map[int64]*aclEntry{}, heads: map[string]znode.Head{},
-		state: state{hashed: !opts.NoDigest},
+		state: state{hashed: !opts.NoDigest, extended: opts.ExtendedTypes},
 	}
 	defer func() { l.view.Release() }()
 	l.acls.reset()

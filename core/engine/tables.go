@@ -24,6 +24,7 @@ type state struct {
 	fuzzy    int64  // up to this zxid the tree may be ahead of the txns: no digest is checked
 	nextACL  uint32 // the key of the next list
 	hashed   bool   // digest is kept
+	extended bool   // there are TTL nodes: Options.ExtendedTypes, by which znodes are told apart
 }
 
 const stateSize = 8 + 8 + 8 + 4 + 1
@@ -33,10 +34,14 @@ func (s *state) append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, uint64(s.dataSize))
 	dst = binary.BigEndian.AppendUint64(dst, uint64(s.fuzzy))
 	dst = binary.BigEndian.AppendUint32(dst, s.nextACL)
+	flags := byte(0)
 	if s.hashed {
-		return append(dst, 1)
+		flags |= 1
 	}
-	return append(dst, 0)
+	if s.extended {
+		flags |= 2
+	}
+	return append(dst, flags)
 }
 
 func (s *state) decode(b []byte) bool {
@@ -47,7 +52,7 @@ func (s *state) decode(b []byte) bool {
 	s.dataSize = int64(binary.BigEndian.Uint64(b[8:]))
 	s.fuzzy = int64(binary.BigEndian.Uint64(b[16:]))
 	s.nextACL = binary.BigEndian.Uint32(b[24:])
-	s.hashed = b[28] != 0
+	s.hashed, s.extended = b[28]&1 != 0, b[28]&2 != 0
 	return true
 }
 

@@ -44,6 +44,11 @@ func (n *Node) distrust() {
 	soon := c.times > 0 && c.agreed < again
 	c.at, c.agreed = 0, 0
 	c.times++
+	// What the store keeps of it is no state to begin with, in this life or the next.
+	if err := n.store.Reset(); err != nil {
+		n.fail(consensus.ExitUnexpected, fmt.Errorf("empty the store: %w", err))
+		return
+	}
 	switch {
 	case leading:
 		// It made the txn out of this very tree.

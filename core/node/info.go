@@ -5,6 +5,7 @@ import (
 
 	"github.com/zkcore/zkcore/core/watch"
 	"github.com/zkcore/zkcore/plugins/consensus"
+	"github.com/zkcore/zkcore/plugins/storage"
 )
 
 // Info is a picture of a node for an operator's eyes.
@@ -37,7 +38,8 @@ type Info struct {
 	LastSnapshot         consensus.Zxid // meaningless if SnapshotAt is zero
 	SnapshotAt           time.Time
 	SnapDir, LogDir      string // with version-2
-	MinTimeout, MaxTimeo int32  // session timeouts in ms
+	Storage              storage.Stats
+	MinTimeout, MaxTimeo int32 // session timeouts in ms
 }
 
 // State is what the node is, in Apache's words; "" if it does not serve.
@@ -103,6 +105,7 @@ func (n *Node) Info() Info {
 		Connections: n.conns.Len(), Outstanding: n.outstanding.Load(), Received: n.received.Load(), Sent: n.sent.Load(),
 		Reads: n.reads.read(), Updates: n.updates.read(), AuthFailed: n.authFailed.Load(),
 		SnapDir: n.snaps.dirs.Snap, LogDir: n.snaps.dirs.Log,
+		Storage:    n.store.Stats(),
 		MinTimeout: n.cfg.MinSessionTimeoutMS, MaxTimeo: n.cfg.MaxSessionTimeoutMS,
 	}
 	i.All = i.Reads.plus(i.Updates)

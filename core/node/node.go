@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -126,12 +125,8 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 
-	sc := cfg.Storage
-	if sc.Dir == "" {
-		sc.Dir = filepath.Join(cfg.DataDir, "store")
-	}
-	if n.store, err = cfg.OpenStorage(sc); err != nil {
-		return nil, fmt.Errorf("open the store: %w", err)
+	if err := n.openStore(); err != nil {
+		return nil, err
 	}
 	undo = append(undo, func() { n.store.Close() })
 	n.engine = engine.New(n.engineOptions())
@@ -153,6 +148,9 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	undo = append(undo, func() { n.member.Close() })
+	if err := n.cover(); err != nil {
+		return nil, err
+	}
 
 	n.lastBeat.Store(n.clock())
 	n.startTicking()

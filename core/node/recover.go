@@ -43,14 +43,24 @@ func (n *Node) recover(max consensus.Zxid) (zxid consensus.Zxid, fresh bool, err
 			return 0, false, err
 		}
 		n.engine.Close()
-	} else if at := n.store.Applied(); n.store.Durable() > 0 && at <= int64(max) {
-		s.begun = true
-		return consensus.Zxid(at), false, n.open()
 	}
 	first := !s.begun
 	s.begun = true
 	if err := txnlog.SyncSnapshots(n.cfg.FS, s.dirs.Snap); err != nil {
 		return 0, false, err
+	}
+	if first {
+		kept, err := n.kept(max)
+		if err != nil {
+			return 0, false, err
+		}
+		if kept {
+			zxid := consensus.Zxid(n.store.Applied())
+			took := time.Duration(n.clock() - begin)
+			n.log.Info("state opened in the store", "zxid", zxid, "in", took.Round(100*time.Microsecond), "znodes", n.engine.NodeCount())
+			n.cfg.Metrics.Observe("dbinittime", float64(took.Milliseconds()))
+			return zxid, false, nil
+		}
 	}
 	whole, err := n.wholeLog()
 	if err != nil {
@@ -91,6 +101,9 @@ func (n *Node) recover(max consensus.Zxid) (zxid consensus.Zxid, fresh bool, err
 			n.log.Warn("a snapshot can't be read: trying an older one", "file", file.Name, "err", err)
 			bad = errors.Join(bad, err)
 			continue
+		}
+		if err := n.flushStore(); err != nil {
+			return 0, false, err
 		}
 		took := time.Duration(n.clock() - begin)
 		n.log.Info("snapshot loaded", "zxid", file.Zxid, "in", took.Round(100*time.Microsecond), "znodes", n.engine.NodeCount(), "bytes", file.Size)
@@ -158,7 +171,7 @@ func (n *Node) load(file txnlog.SnapshotFile) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(n.fill(r, file.Zxid), f.Close())
+	return errors.Join(n.fill(r, file.Zxid, file.Name), f.Close())
 }
 
 // open makes the store's state the engine's. Connections that have lost their state
@@ -170,11 +183,11 @@ func (n *Node) open() error {
 }
 
 // fill makes the state that of a snapshot.
-func (n *Node) fill(r *txnlog.SnapshotReader, zxid consensus.Zxid) error {
+func (n *Node) fill(r *txnlog.SnapshotReader, zxid consensus.Zxid, from string) error {
 	if err := n.store.Reset(); err != nil {
 		return err
 	}
-	if _, err := engine.ReadSnapshot(r, n.store, int64(zxid), n.engineOptions()); err != nil {
+	if _, err := engine.ReadSnapshot(r, n.importer(from), int64(zxid), n.engineOptions()); err != nil {
 		return err
 	}
 	return n.open()
@@ -211,7 +224,7 @@ func (n *Node) Restore(zxid consensus.Zxid, r io.Reader) error {
 	defer n.snaps.mu.Unlock()
 	n.unload()
 	n.engine.Close()
-	if err := n.fill(txnlog.NewSnapshotReader(r, txnlog.StreamForm), zxid); err != nil {
+	if err := n.fill(txnlog.NewSnapshotReader(r, txnlog.StreamForm), zxid, "the leader's snapshot"); err != nil {
 		n.engine.Close()
 		err = fmt.Errorf("load the leader's snapshot: %w", err)
 		err = errors.Join(err, n.store.Reset(), n.open())
@@ -221,7 +234,11 @@ func (n *Node) Restore(zxid consensus.Zxid, r io.Reader) error {
 	n.loaded()
 	view, _ := n.pin()
 	defer view.Release()
-	if _, err := n.write(view, zxid); err != nil {
+	_, err := n.write(view, zxid)
+	if err == nil {
+		err = n.flushStore()
+	}
+	if err != nil {
 		n.fail(ExitSnapshot, fmt.Errorf("write the leader's snapshot: %w", err))
 		return err
 	}

@@ -105,7 +105,13 @@ func (n *Node) save() {
 		return
 	}
 	view, zxid := n.pin()
-	file, err := n.write(view, zxid)
+	// The store comes first: one that is behind the newest snapshot looks as if it
+	// had not been in use when that was taken.
+	err := n.flushStore()
+	var file txnlog.SnapshotFile
+	if err == nil {
+		file, err = n.write(view, zxid)
+	}
 	view.Release()
 	if err != nil {
 		n.fail(ExitSnapshot, fmt.Errorf("write snapshot: %w", err))

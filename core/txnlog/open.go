@@ -51,6 +51,15 @@ func OpenLog(fsys vfs.FS, dir string, o Options) (*Log, Recovery, error) {
 	return l, rec, nil
 }
 
+// BeginsAtOrBelow says whether a file of the log in dir begins at or below z.
+func BeginsAtOrBelow(fsys vfs.FS, dir string, z consensus.Zxid) (bool, error) {
+	segs, err := listLogs(fsys, dir)
+	if err != nil || len(segs) == 0 {
+		return false, err
+	}
+	return segs[0].zxid <= z, nil
+}
+
 // removeEmpty removes files of no length from the end of the list: what is left
 // when a server died between making a file and writing its header.
 func (l *Log) removeEmpty(segs []segment, rec *Recovery) ([]segment, error) {

@@ -34,8 +34,8 @@ type Record struct {
 	Data []byte // nil and empty are told apart
 }
 
-// A Store keeps one node's records and tables. Commit, Reset, Flush and Close
-// are called by one goroutine at a time; the others by any.
+// A Store keeps one node's records and tables. Commit, Reset and Close are called by
+// one goroutine at a time; the others by any, also beside those.
 type Store interface {
 	// View returns a consistent view of the last committed batch. It stays what
 	// it is while later batches are committed, until it is released. Taking a
