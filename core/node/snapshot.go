@@ -25,11 +25,13 @@ type snapshots struct {
 	bytes    int64
 	maxTxns  int
 	maxBytes int64
+	fileSize int64 // what was applied since the log began a new file for the store
 
 	mu     sync.Mutex // one snapshot is written or purged at a time
 	busyMu sync.Mutex
 	busy   bool
 	needed consensus.Zxid // what the log must hold from, as of the last purge
+	purged consensus.Zxid // the same, under busyMu
 	last   txnlog.SnapshotFile
 	lastAt time.Time
 	begun  bool // Recover was called
@@ -50,9 +52,12 @@ func (n *Node) drawBounds() {
 func (n *Node) applied(txns []consensus.Txn) {
 	s := &n.snaps
 	s.txns += len(txns)
+	size := int64(0)
 	for i := range txns {
-		s.bytes += int64(len(txns[i].Data))
+		size += int64(len(txns[i].Data))
 	}
+	s.bytes += size
+	n.shorten(size)
 	if s.txns <= s.maxTxns && (s.maxBytes == 0 || s.bytes <= s.maxBytes) {
 		return
 	}
@@ -69,6 +74,33 @@ func (n *Node) applied(txns []consensus.Txn) {
 		s.busy = false
 		s.busyMu.Unlock()
 	})
+}
+
+// logFile is how long a file of the log may become where the store survives: a start
+// reads the log from the file on that the store's state is in.
+const logFile = 32 << 20
+
+// shorten makes the log begin a new file when there is enough in this one.
+func (n *Node) shorten(size int64) {
+	s := &n.snaps
+	if s.fileSize += size; s.fileSize < logFile || n.store.Durable() <= 0 {
+		return
+	}
+	select {
+	case <-n.opened:
+	default:
+		return // the member is not known yet
+	}
+	if n.member == nil {
+		return // the node does not start
+	}
+	s.fileSize = 0
+	s.busyMu.Lock()
+	saved, needed := s.last.Zxid, s.purged
+	s.busyMu.Unlock()
+	if err := n.member.Checkpoint(saved, needed); err != nil && !errors.Is(err, consensus.ErrClosed) {
+		n.fail(ExitUnexpected, fmt.Errorf("checkpoint: %w", err))
+	}
 }
 
 // pin pins the state as it is now.
@@ -183,6 +215,9 @@ func (n *Node) purge() {
 		return
 	}
 	s.needed = needed
+	s.busyMu.Lock()
+	s.purged = needed
+	s.busyMu.Unlock()
 	if err := n.member.Checkpoint(files[0].Zxid, needed); err != nil && !errors.Is(err, consensus.ErrClosed) {
 		n.fail(ExitUnexpected, fmt.Errorf("checkpoint: %w", err))
 	}
