@@ -1,0 +1,162 @@
+package bolt
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/zkcore/zkcore/plugins/storage"
+)
+
+// A power cut in the middle of a commit leaves of what was written since the last
+// sync any part, in blocks of 512 bytes. bbolt syncs twice: when the pages are
+// written, and when the head is that says which of them count. So a commit is run,
+// and all that it could leave is made from what the file was before it and after it.
+func TestPowerCut(t *testing.T) {
+	const seed, commits = 4, 30
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	dir := fastDir(t)
+	s, err := openTree(storage.Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	pageSize := s.file.pageSize
+	name := filepath.Join(dir, fileName)
+	was := newState()
+	old := readFile(t, name)
+	states := 0
+	for range commits {
+		b := was.random(rnd)
+		if err := s.Commit(b); err != nil {
+			t.Fatal(err)
+		}
+		is := was.clone()
+		is.commit(b)
+		now := readFile(t, name)
+		grown := append(bytes.Clone(old), make([]byte, max(0, len(now)-len(old)))...)
+		for try := range 8 {
+			states++
+			// The pages are being written, and the file may have become larger.
+			left := bytes.Clone(grown)
+			mixed(left[2*pageSize:], now[2*pageSize:], try, rnd)
+			if try == 1 && len(grown) > len(old) {
+				left = left[:len(old)]
+			}
+			mustOpen(t, left, was, nil)
+			// They are synced, and the head is being written.
+			left = bytes.Clone(now)
+			copy(left[:2*pageSize], old[:2*pageSize])
+			mixed(left[:2*pageSize], now[:2*pageSize], try, rnd)
+			mustOpen(t, left, was, is)
+		}
+		was, old = is, now
+	}
+	t.Logf("%d states after power cuts", 2*states)
+}
+
+// mixed puts blocks of now over those of left that it differs in: none, all, or any,
+// of which some are neither. try says which.
+func mixed(left, now []byte, try int, rnd *rand.Rand) {
+	for at := 0; at < len(now); at += 512 {
+		end := min(at+512, len(now))
+		if bytes.Equal(left[at:end], now[at:end]) {
+			continue
+		}
+		switch {
+		case try == 0:
+		case try == 1 || rnd.IntN(2) == 0:
+			copy(left[at:end], now[at:end])
+		case try >= 4 && rnd.IntN(4) == 0:
+			copy(left[at:end], noise(rnd, end-at))
+		}
+	}
+}
+
+// mustOpen opens a store on such a file: it holds one of the two states, and goes on
+// from there.
+func mustOpen(t *testing.T, file []byte, want, or *state) {
+	t.Helper()
+	dir := fastDir(t)
+	defer os.RemoveAll(dir)
+	if err := os.WriteFile(filepath.Join(dir, fileName), file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := openTree(storage.Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if or != nil && s.Applied() == or.applied {
+		want = or
+	}
+	mustHold(t, s, want)
+	next := want.clone()
+	b := next.random(rand.New(rand.NewPCG(uint64(want.applied), 2)))
+	if err := s.Commit(b); err != nil {
+		t.Fatal(err)
+	}
+	next.commit(b)
+	mustHold(t, s, next)
+}
+
+func readFile(t testing.TB, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// What is left of a file that was being made beside the store's is no file, whatever
+// is in it.
+func TestPowerCutWhileReplacing(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(5, 1))
+	whole := func() []byte {
+		dir := fastDir(t)
+		s, err := openTree(storage.Config{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+		return readFile(t, filepath.Join(dir, fileName))
+	}()
+	for _, left := range [][]byte{nil, whole[:100], whole[:len(whole)/2], noise(rnd, len(whole)), whole} {
+		for _, old := range []bool{false, true} {
+			dir := fastDir(t)
+			want := newState()
+			if old {
+				s, err := openTree(storage.Config{Dir: dir})
+				if err != nil {
+					t.Fatal(err)
+				}
+				b := want.random(rnd)
+				if err := s.Commit(b); err != nil {
+					t.Fatal(err)
+				}
+				want.commit(b)
+				s.Close()
+			}
+			if err := os.WriteFile(filepath.Join(dir, fileName+newSuffix), left, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s, err := openTree(storage.Config{Dir: dir})
+			if err != nil {
+				t.Fatal(err)
+			}
+			mustHold(t, s, want)
+			if err := s.Reset(); err != nil {
+				t.Fatal(err)
+			}
+			s.Close()
+			if s, err = openTree(storage.Config{Dir: dir}); err != nil {
+				t.Fatal(err)
+			}
+			mustHold(t, s, newState())
+			s.Close()
+		}
+	}
+}
