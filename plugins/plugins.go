@@ -20,6 +20,8 @@ import (
 type Set struct {
 	Consensus map[string]consensus.Open
 	Storage   map[string]storage.Open
+	// StorageTools are those of the storage modules that have some.
+	StorageTools map[string]storage.Tools
 }
 
 // OpenConsensus returns the consensus module of that name.

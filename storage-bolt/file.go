@@ -48,6 +48,9 @@ type file struct {
 	broken bool // bbolt can't be used any more, not even to close it
 }
 
+// leastGrowth is by how much a small file grows at a time; a large one by an eighth.
+const leastGrowth = 256 << 10
+
 // mapBytes is how much address space the map of a file takes. bbolt maps anew when
 // a file outgrows it, for which no view may be open; so it is more than a file will
 // ever need.
@@ -105,6 +108,7 @@ func openFile(path string) (*file, error) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	f.pageSize = f.db.Info().PageSize
+	f.db.AllocSize = leastGrowth
 	f.pool.New = func() any {
 		b := make([]byte, f.pageSize)
 		return &b

@@ -235,8 +235,11 @@ func (t *tree) Stats() storage.Stats {
 	if st, err := f.f.Stat(); err == nil {
 		s.File = st.Size()
 	}
-	db := f.db.Stats()
-	s.Free = int64(db.FreePageN+db.PendingPageN) * int64(f.pageSize)
+	s.Free = int64(f.db.Stats().FreeAlloc)
+	if v, err := f.open(nil); err == nil {
+		s.Free += max(s.File-int64(v.high)*int64(f.pageSize), 0)
+		v.Release()
+	}
 	return s
 }
 
@@ -440,7 +443,7 @@ func (t *tree) store(f *file, changes []*change, zxid int64, records int) error 
 		if err != nil {
 			return err
 		}
-		f.db.AllocSize = int(min(max(st.Size()/8, 256<<10), 64<<20))
+		f.db.AllocSize = int(min(max(st.Size()/8, leastGrowth), 64<<20))
 		tx, err := f.db.Begin(true)
 		if err != nil {
 			return err

@@ -72,7 +72,7 @@ func rootCommand() *cobra.Command {
 A key of zoo.cfg can be set by a flag (--set tickTime=500), by the environment (ZKCORE_TICKTIME=500), in the
 file, or by one of Apache's properties (-Dzookeeper.snapCount=1000); the earlier in this list beats the later.`,
 		Example: `  zkcore --config=conf/zoo.cfg
-  zkcore --consensus=zab --storage=mem --config=conf/zoo.cfg
+  zkcore --consensus=zab --storage=bolt --config=conf/zoo.cfg
   zkcore conf/zoo.cfg`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -89,7 +89,7 @@ file, or by one of Apache's properties (-Dzookeeper.snapCount=1000); the earlier
 	cmd.SetVersionTemplate("{{.Version}}\n")
 	o.flags(cmd.Flags())
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &coded{exitConfig, err} })
-	cmd.AddCommand(fourLetterCommand(), &cobra.Command{
+	cmd.AddCommand(fourLetterCommand(), storageCommand(), snapshotCommand(), &cobra.Command{
 		Use:   "version",
 		Short: "print the version",
 		Args:  cobra.NoArgs,

@@ -12,6 +12,7 @@ import (
 // builtin is what this binary runs in its own process. To build a server with
 // other modules, copy this folder and edit this list.
 var builtin = plugins.Set{
-	Consensus: map[string]consensus.Open{"zab": zab.Open},
-	Storage:   map[string]storage.Open{"mem": mem.Open, "bolt": bolt.Open},
+	Consensus:    map[string]consensus.Open{"zab": zab.Open},
+	Storage:      map[string]storage.Open{"mem": mem.Open, "bolt": bolt.Open},
+	StorageTools: map[string]storage.Tools{"bolt": bolt.Tools},
 }

@@ -138,6 +138,17 @@ type Stats struct {
 // one. A store that keeps no files ignores dir.
 type Open func(Config) (Store, error)
 
+// Tools are what a store can do with its directory while no server has it open. What
+// it can't do is nil.
+type Tools struct {
+	// Compact makes what is on disk as small as it can, and returns its size before
+	// and after. It may end at any point and leaves the store as it was, or as it is
+	// to be.
+	Compact func(Config) (before, after int64, err error)
+	// Check reads all that is on disk; an error that is ErrDamaged says what is wrong.
+	Check func(Config) error
+}
+
 // Config is what a store is opened with.
 type Config struct {
 	// Dir is the store's own directory; it may not exist yet.

@@ -1,0 +1,77 @@
+package bolt
+
+import (
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/zkcore/zkcore/plugins/storage"
+)
+
+// What is compacted holds the same, in less.
+func TestCompact(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(3, 1))
+	dir := fastDir(t)
+	s, err := openTree(storage.Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := newState()
+	for range 60 {
+		b := want.random(rnd)
+		if err := s.Commit(b); err != nil {
+			t.Fatal(err)
+		}
+		want.commit(b)
+	}
+	// Most of it goes again.
+	b := &storage.Batch{Zxid: want.applied + 1}
+	for path := range want.records {
+		if len(path) > 1 {
+			rec := want.records[path]
+			b.Put(path, rec.Head, make([]byte, 3000))
+		}
+	}
+	for _, data := range []int{3000, 1} {
+		for i := range b.Ops {
+			b.Ops[i].Data = make([]byte, data)
+		}
+		if err := s.Commit(b); err != nil {
+			t.Fatal(err)
+		}
+		want.commit(b)
+		b.Zxid++
+	}
+	if st := s.Stats(); st.Free < st.File/4 {
+		t.Errorf("%d of %d bytes are free", st.Free, st.File)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	cfg := storage.Config{Dir: dir}
+	if err := Check(cfg); err != nil {
+		t.Fatal(err)
+	}
+	before, after, err := Compact(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, err := os.Stat(filepath.Join(dir, fileName)); err != nil || st.Size() != after || after > before*2/3 {
+		t.Errorf("from %d to %d bytes, and the file is %v, %v", before, after, st, err)
+	}
+	if err := Check(cfg); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = openTree(cfg); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	mustHold(t, s, want)
+	next := want.random(rnd)
+	if err := s.Commit(next); err != nil {
+		t.Fatal(err)
+	}
+	want.commit(next)
+	mustHold(t, s, want)
+}

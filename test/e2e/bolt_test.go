@@ -1,0 +1,257 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/zkcore/zkcore/internal/client"
+	"github.com/zkcore/zkcore/test/harness"
+)
+
+// bolt are the lines of zoo.cfg that choose the store on disk, with so little memory
+// and so short a time that its file is in use all the time.
+func bolt(more map[string]string) map[string]string {
+	cfg := map[string]string{
+		"storage": "bolt", "zkcore.storage.bolt.cacheBytes": "1048576", "zkcore.storage.bolt.gatherRecords": "300",
+		"zkcore.storage.bolt.flushIntervalMs": "100", "snapCount": "500",
+	}
+	for k, v := range more {
+		cfg[k] = v
+	}
+	return cfg
+}
+
+func storeFile(s *harness.Server) string {
+	return filepath.Join(s.DataDir, "version-2", "storage-bolt", "tree.db")
+}
+
+// TestBoltKillStandalone kills a server whose tree is on disk in the middle of writes.
+// It begins with what its store has kept.
+func TestBoltKillStandalone(t *testing.T) {
+	e := harness.Start(t, harness.Options{Extra: bolt(nil)})
+	s := e.Servers[0]
+	l := startLoad(t, e, 4, "/load")
+	for range 5 {
+		l.waitAcked(400)
+		s.Kill9()
+		s.Restart()
+	}
+	l.waitAcked(100)
+	l.finish()
+	l.check(s, "/load")
+	s.Restart()
+	l.check(s, "/load")
+	if n := strings.Count(s.Log(), "state opened in the store"); n < 5 {
+		t.Errorf("%d of 6 starts began with the store's state", n)
+	}
+	m, err := s.Monitor()
+	if err != nil || m["zk_digest_mismatches_count"] != "0" {
+		t.Errorf("%v, %s digest mismatches", err, m["zk_digest_mismatches_count"])
+	}
+}
+
+// TestBoltKillEnsemble does it to the servers of an ensemble, of which one has its
+// tree in memory, in turn and all at once; then one loses everything, and gets the
+// leader's state.
+func TestBoltKillEnsemble(t *testing.T) {
+	e := harness.New(t, harness.Options{Servers: 3, Extra: bolt(nil)})
+	e.Servers[0].Extra = map[string]string{"storage": "mem"}
+	for _, s := range e.Servers {
+		e.WriteConfig(s)
+		s.Start()
+	}
+	e.Await()
+	l := startLoad(t, e, 4, "/load")
+	for _, s := range e.Servers {
+		l.waitAcked(200)
+		s.Kill9()
+		l.waitAcked(100)
+		s.Start()
+		e.Await()
+	}
+	for _, s := range e.Servers {
+		if err := syscall.Kill(s.Pid(), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range e.Servers {
+		s.Wait()
+		s.Start()
+	}
+	e.Await()
+	l.waitAcked(200)
+	lost := e.Servers[2]
+	lost.Kill9()
+	if err := os.RemoveAll(filepath.Join(lost.DataDir, "version-2")); err != nil {
+		t.Fatal(err)
+	}
+	lost.Start()
+	e.Await()
+	l.waitAcked(100)
+	l.finish()
+	for _, s := range e.Servers {
+		l.check(s, "/load")
+	}
+	sameTrees(t, e)
+	// What it got survives it.
+	lost.Restart()
+	e.Await()
+	l.check(lost, "/load")
+}
+
+// tool runs zkcore as a tool on the files of a server that is down.
+func tool(t *testing.T, s *harness.Server, args ...string) (string, error) {
+	t.Helper()
+	out, err := exec.Command(harness.Binary(t), append(args, "--config="+s.Config)...).CombinedOutput()
+	return string(out), err
+}
+
+// TestStorageMoves takes a server from memory to disk and back, with and without the
+// tool, and loses nothing on the way.
+func TestStorageMoves(t *testing.T) {
+	e := harness.Start(t, harness.Options{Extra: bolt(map[string]string{"storage": "mem"})})
+	s := e.Servers[0]
+	c := connect(t, s.Addr())
+	secret := "/secret"
+	must(t, c, client.CreateOp{Path: "/moves"})
+	must(t, c, client.CreateOp{Path: secret, Data: []byte("hidden")})
+	written := 0
+	write := func(n int) {
+		t.Helper()
+		for range n {
+			must(t, c, client.CreateOp{Path: fmt.Sprintf("/moves/n%05d", written), Data: []byte(fmt.Sprint(written))})
+			written++
+		}
+	}
+	check := func(when string) {
+		t.Helper()
+		must(t, c, client.SyncOp{Path: "/"})
+		names := must(t, c, client.ChildrenOp{Path: "/moves"}).Children
+		if len(names) != written {
+			t.Fatalf("%s: %d znodes of %d", when, len(names), written)
+		}
+		for range 20 {
+			i := rand.IntN(written)
+			if got := string(must(t, c, client.GetOp{Path: fmt.Sprintf("/moves/n%05d", i)}).Data); got != fmt.Sprint(i) {
+				t.Fatalf("%s: znode %d holds %q", when, i, got)
+			}
+		}
+	}
+	session := c.Session().ID
+	move := func(to string, tools ...[]string) {
+		t.Helper()
+		s.Stop()
+		for _, args := range tools {
+			if out, err := tool(t, s, args...); err != nil {
+				t.Fatalf("%v: %v\n%s", args, err, out)
+			}
+		}
+		s.Extra = map[string]string{"storage": to}
+		e.WriteConfig(s)
+		s.Restart()
+	}
+	write(700)
+	move("bolt")
+	check("imported into bolt")
+	write(700)
+	move("mem") // from the newest snapshot and the log
+	check("back in memory")
+	write(700)
+	move("bolt") // which is older than the newest snapshot by now
+	check("in bolt again")
+	write(100)
+	move("bolt", []string{"storage", "check"}, []string{"storage", "compact"}, []string{"storage", "check"})
+	check("compacted")
+	write(100)
+	move("mem", []string{"snapshot"})
+	check("back in memory through a snapshot")
+	if c.Session().ID != session {
+		t.Error("the session was lost on the way")
+	}
+	if out, err := tool(t, s, "storage", "check"); err == nil {
+		t.Errorf("a tool works on the files of a server that runs: %s", out)
+	}
+}
+
+// TestBoltDamage damages the file of a server that is down. It serves nothing of it,
+// and makes it anew from snapshot and log.
+func TestBoltDamage(t *testing.T) {
+	e := harness.Start(t, harness.Options{Extra: bolt(nil)})
+	s := e.Servers[0]
+	l := startLoad(t, e, 4, "/load")
+	l.waitAcked(1500)
+	l.finish()
+	rnd := rand.New(rand.NewPCG(1, 1))
+	for round := range 4 {
+		s.Kill9()
+		b, err := os.ReadFile(storeFile(s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch round {
+		case 0: // both heads
+			clear(b[:8192])
+		case 1:
+			b = b[:len(b)/2]
+		default: // every second page
+			for at := 8192; at < len(b); at += 8192 {
+				b[at+rnd.IntN(4096)] ^= 1 << rnd.IntN(8)
+			}
+		}
+		if err := os.WriteFile(storeFile(s), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		// It may find it when it opens, or when it reads: then it ends, and its next
+		// start knows.
+		for try := 0; ; try++ {
+			s.Start()
+			if ok := readAll(s, l); ok {
+				break
+			}
+			if try == 3 {
+				t.Fatal("the server does not get over the damage")
+			}
+			s.Wait()
+		}
+		l.check(s, "/load")
+		if !strings.Contains(s.Log(), "the store is damaged") || !strings.Contains(s.Log(), "tree.db") {
+			t.Errorf("round %d: the log does not name the damage", round)
+		}
+	}
+}
+
+// readAll reads what a load has written, until the server ends. True: it did not.
+func readAll(s *harness.Server, l *load) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), harness.Patience)
+	defer cancel()
+	for s.Running() && s.Died() == nil {
+		c, err := client.Dial(ctx, []string{s.Addr()}, sessionTimeout, client.Options{})
+		if err != nil {
+			return false
+		}
+		defer c.Abandon()
+		for s.Died() == nil {
+			r, err := c.Do(ctx, client.ChildrenOp{Path: "/load"})
+			if err != nil {
+				break
+			}
+			for _, name := range r.Children {
+				if _, err = c.Do(ctx, client.GetOp{Path: "/load/" + name}); err != nil {
+					break
+				}
+			}
+			if err == nil {
+				return s.Died() == nil
+			}
+			break
+		}
+	}
+	return false
+}
