@@ -62,7 +62,6 @@ func TestContract(t *testing.T) {
 	for name, o := range map[string]map[string]string{
 		"Defaults": nil,
 		"Small":    {"cacheBytes": "1048576", "gatherRecords": "50", "flushIntervalMs": "1"},
-		"Within":   {"cacheBytes": "1048576", "gatherRecords": "200", "flushIntervalMs": "-1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dirs := map[storage.Store]string{}

@@ -9,14 +9,13 @@ import (
 	"github.com/zkcore/zkcore/plugins/storage/storagetest"
 )
 
-// The layer keeps the contract before a store that keeps it: with no cache, one
-// that is too small and one that holds everything, writing in the background and
+// The layer keeps the contract before a store that keeps it: with a cache that
+// is too small and one that holds everything, writing in the background and
 // within commits, as often as it can and never.
 func TestContract(t *testing.T) {
 	for name, o := range map[string]Options{
 		"Background": {CacheBytes: 1 << 20, Interval: time.Millisecond},
 		"Within":     {CacheBytes: 1 << 20, Interval: -1, GatherRecords: 40},
-		"NoCache":    {Interval: -1, GatherRecords: 40},
 		"SmallCache": {CacheBytes: 20 << 10, Interval: -1, GatherRecords: 1000},
 		"Large":      {CacheBytes: 64 << 20, Interval: time.Hour, GatherBytes: 1 << 30, GatherRecords: 1 << 30},
 	} {
