@@ -59,11 +59,18 @@ func (c *cursor) fail(page uint64, format string, args ...any) bool {
 
 // seek goes to the first element whose key is not below key. False: c.err says why.
 func (c *cursor) seek(key []byte) bool {
-	c.stack = c.stack[:0]
-	if c.b.root == 0 {
-		c.leaf = c.b.inline
-	} else if !c.descend(c.b.root, nil, nil, key) {
+	switch {
+	case c.err != nil:
 		return false
+	case c.b.root == 0:
+		c.leaf = c.b.inline
+	case c.leaf.count > 0 && bytes.Compare(c.leaf.key(0), key) <= 0 && bytes.Compare(key, c.leaf.key(c.leaf.count-1)) <= 0:
+		// It belongs where the cursor is.
+	default:
+		c.stack = c.stack[:0]
+		if !c.descend(c.b.root, nil, nil, key) {
+			return false
+		}
 	}
 	c.i = c.leaf.search(key)
 	if c.i == 0 {

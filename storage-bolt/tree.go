@@ -332,20 +332,26 @@ func (t *tree) changes(v *view, b *storage.Batch) ([]*change, int, error) {
 	byKey := make(map[string]*change, len(b.Ops))
 	list := make([]*change, 0, len(b.Ops))
 	records := v.records
+	// What behind writes comes in the order of the keys: the next is often in the
+	// page that was just looked at.
+	record, data, table := v.cursor(&v.record), v.cursor(&v.data), v.cursor(&v.table)
+	defer record.close()
+	defer data.close()
+	defer table.close()
 	var buf []byte
 	for i := range b.Ops {
 		op := &b.Ops[i]
 		isRecord := op.Kind <= storage.OpDelete
-		bucket := &v.table
+		cur := table
 		if isRecord {
-			buf, bucket = appendRecordKey(append(buf[:0], 'r'), op.Path), &v.record
+			buf, cur = appendRecordKey(append(buf[:0], 'r'), op.Path), record
 		} else {
 			buf = appendEntryKey(append(buf[:0], 't'), op.Table, op.Path)
 		}
 		c := byKey[string(buf)]
 		if c == nil {
 			c = &change{key: slices.Clone(buf[1:]), record: isRecord}
-			if err := c.look(v, bucket, op.Kind == storage.OpDelete || op.Kind == storage.OpTableDelete); err != nil {
+			if err := c.look(v, cur, data, op.Kind == storage.OpDelete || op.Kind == storage.OpTableDelete); err != nil {
 				return nil, 0, err
 			}
 			byKey[string(buf)] = c
@@ -394,10 +400,8 @@ func (t *tree) changes(v *view, b *storage.Batch) ([]*change, int, error) {
 func (c *change) set(body []byte) { c.exists, c.body = true, body }
 
 // look finds out what the file has under the key.
-func (c *change) look(v *view, b *bucket, deletes bool) error {
+func (c *change) look(v *view, cur, data *cursor, deletes bool) error {
 	file, rest := inFile(c.key)
-	cur := v.cursor(b)
-	defer cur.close()
 	if c.was = cur.get(file); !c.was {
 		return cur.err
 	}
@@ -417,8 +421,6 @@ func (c *change) look(v *view, b *bucket, deletes bool) error {
 	}
 	if c.wasOut {
 		// The place of its data is about to be written to as well.
-		data := v.cursor(&v.data)
-		defer data.close()
 		if !data.get(file) || !data.beside() {
 			if data.err == nil {
 				data.fail(v.data.root, "the data of %.40q is missing", c.key)
