@@ -171,15 +171,6 @@ func (c *cache) put(hash uint64, path string, commit uint64, e *entry) {
 	s.set(hash, path, commit, e)
 }
 
-// touch forgets what the cache knows of path, which a commit has changed.
-func (c *cache) touch(hash uint64, commit uint64) {
-	s := c.shard(hash)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.wrote = commit
-	delete(s.index, hash)
-}
-
 // fill keeps what a view of that commit has read elsewhere, if it is still so.
 func (c *cache) fill(hash uint64, path string, commit uint64, e *entry) {
 	s := c.shard(hash)
