@@ -297,6 +297,10 @@ func (e *Election) leads(votes map[ServerID]Vote, b Vote) bool {
 	return ok && v.State == quorum.Leading
 }
 
+// maxAsk is the longest time between two questions of a server without a vote: nobody tells it
+// who leads unless it asks.
+const maxAsk = 2000 * Millisecond
+
 // Tick tells the time. It returns true when the election is over.
 func (e *Election) Tick(now Time) bool {
 	if e.state != quorum.Looking {
@@ -306,7 +310,11 @@ func (e *Election) Tick(now Time) bool {
 		return true
 	}
 	if now >= e.resendAt {
-		e.interval = min(2*e.interval, e.cfg.MaxNotify)
+		longest := e.cfg.MaxNotify
+		if e.initial.Zxid == -1 {
+			longest = min(longest, maxAsk)
+		}
+		e.interval = min(2*e.interval, longest)
 		e.tellAll(now)
 	}
 	return false

@@ -131,6 +131,15 @@ func TestElection(t *testing.T) {
 		}
 		u.wants(3)
 	})
+	t.Run("a server without a vote goes on asking", func(t *testing.T) {
+		u := newUrn(t, 1, three, -1, 0)
+		u.wait(60_000 * ms)
+		n := len(u.said)
+		u.wait(5_000 * ms)
+		if asked := (len(u.said) - n) / 2; asked < 2 || asked > 4 {
+			t.Fatalf("after a minute it asks %d times in 5 seconds", asked)
+		}
+	})
 	t.Run("when all agree it is over at once", func(t *testing.T) {
 		u := newUrn(t, 1, three, 7, 2)
 		if u.hear(3, vote(looking, 3, 7, 1, 2)) {

@@ -173,6 +173,6 @@ func (n *Node) welcomeLate() {
 	n.clientsMu.Unlock()
 	n.mu.RUnlock()
 	for _, r := range now {
-		n.reclaimed(r.cl, r.alive)
+		n.decided(r.cl, r.alive)
 	}
 }

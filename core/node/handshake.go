@@ -161,8 +161,42 @@ func (n *Node) orderReclaim(term uint64, it *item) error {
 		return nil
 	}
 	n.mu.RUnlock()
-	n.reclaimed(it.cl, alive)
+	n.decided(it.cl, alive)
 	return nil
+}
+
+// decided answers a client that came with a session. That there is no such session, a
+// leader which nobody follows any more would say too, of one that was opened since: so
+// before a client is told, a majority confirms who leads.
+func (n *Node) decided(cl *client, alive bool) {
+	if alive || simbug.On("refused-by-anybody") {
+		n.reclaimed(cl, alive)
+		return
+	}
+	n.mu.RLock()
+	term, id := n.role.Term, consensus.SyncID(n.lastSync.Add(1))
+	n.clientsMu.Lock()
+	n.refusals[id] = cl
+	n.clientsMu.Unlock()
+	n.mu.RUnlock()
+	if n.member.Sync(term, id) != nil {
+		// There is another role, or will be: with it the client's question is asked again.
+		n.clientsMu.Lock()
+		delete(n.refusals, id)
+		n.clientsMu.Unlock()
+	}
+}
+
+// refuse tells a client that its session is over, now that it is known to be.
+func (n *Node) refuse(cl *client) {
+	n.mu.RLock()
+	_, open := n.engine.Session(cl.session)
+	n.mu.RUnlock()
+	if open {
+		cl.c.Close(errors.New("its session came into being while it was asked for: the client must try again"))
+		return
+	}
+	n.reclaimed(cl, false)
 }
 
 // Revalidated is the leader's word on a session.
@@ -178,7 +212,7 @@ func (n *Node) Revalidated(session int64, alive bool) {
 		delete(n.reclaims, session)
 	}
 	n.clientsMu.Unlock()
-	n.reclaimed(cl, alive)
+	n.decided(cl, alive)
 }
 
 func (n *Node) reclaimed(cl *client, alive bool) {

@@ -44,6 +44,7 @@ type Node struct {
 	syncs     map[consensus.SyncID]*client
 	reclaims  map[int64][]*client // Revalidates of a learner, in their order
 	later     []reclaim
+	refusals  map[consensus.SyncID]*client // who is refused when the sync is answered
 	ids       *session.IDs
 	reserving bool // more ids are being reserved
 	idsLost   bool // nobody knows up to where ids were reserved before
@@ -97,9 +98,10 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 		cfg: cfg, log: cfg.Log, world: cfg.World, start: cfg.World.Clock(),
 		clients: map[uint64]*client{}, sessions: map[int64]*client{},
 		syncs: map[consensus.SyncID]*client{}, reclaims: map[int64][]*client{},
-		ids:     session.NewIDs(cfg.ServerID, cfg.World.WallMS()),
-		tracker: session.New(cfg.TickMS),
-		opened:  make(chan struct{}),
+		refusals: map[consensus.SyncID]*client{},
+		ids:      session.NewIDs(cfg.ServerID, cfg.World.WallMS()),
+		tracker:  session.New(cfg.TickMS),
+		opened:   make(chan struct{}),
 	}
 	n.sink.n = n
 	n.conns = conn.NewServer(conn.Config{

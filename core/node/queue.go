@@ -213,9 +213,15 @@ func (n *Node) orderSync(term uint64, it *item) error {
 func (n *Node) Synced(id consensus.SyncID) {
 	n.mu.RLock()
 	n.clientsMu.Lock()
-	cl := n.syncs[id]
+	cl, refused := n.syncs[id], n.refusals[id]
 	delete(n.syncs, id)
+	delete(n.refusals, id)
 	n.clientsMu.Unlock()
+	if refused != nil {
+		n.mu.RUnlock()
+		n.refuse(refused)
+		return
+	}
 	if cl == nil {
 		n.mu.RUnlock()
 		return

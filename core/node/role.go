@@ -38,6 +38,7 @@ func (n *Node) Role(r consensus.Role) {
 	clear(n.syncs)
 	clear(n.reclaims)
 	n.later = nil
+	clear(n.refusals)
 	n.prepared.Store(0)
 	n.trackMu.Lock()
 	if !simbug.On("stale-timeouts") { // else a session has as long as it had when this node led before

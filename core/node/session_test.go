@@ -141,10 +141,14 @@ func TestLearner(t *testing.T) {
 	q2 := r.again(q)
 	r.until("the question", func() bool { _, _, _, n := r.m.counts(); return n == 2 })
 	r.m.wait(func() { r.n.Revalidated(p.session, false) })
-	if a := q2.greeted(); a.SessionID != 0 {
-		t.Fatalf("%+v", a)
+	r.until("the question who leads", func() bool { _, _, n, _ := r.m.counts(); return n == 1 })
+	if !q2.silent() {
+		t.Fatal("refused on the word of one server")
 	}
-	q2.ended()
+	r.m.wait(func() { r.n.Synced(r.m.syncs[0]) })
+	if b := q2.ended(); len(b) != 0 { // the session is open here: it was no leader any more that said so
+		t.Fatalf("answered %x", b)
+	}
 }
 
 // A localPipe is the end of a pipe of which the node believes that it leads to a
@@ -334,11 +338,38 @@ func TestEndIsNotYetCommitted(t *testing.T) {
 			r.m.epoch()
 		} else {
 			r.m.deliver(-1)
+			r.until("the question who leads", func() bool { _, _, n, _ := r.m.counts(); return n == 1 })
+			r.m.wait(func() { r.n.Synced(r.m.syncs[0]) })
 		}
 		if a := q.greeted(); a.SessionID != want {
 			t.Errorf("proposal lost %v: session 0x%x, want 0x%x", lost, a.SessionID, want)
 		}
 	}
+}
+
+// TestRefusedByAMajority: a server that believes that it leads, and no longer does, does not know
+// of the sessions that were opened since. Nobody is told that such a session is over.
+func TestRefusedByAMajority(t *testing.T) {
+	r := start(t, consensus.Leading, true, nil)
+	passwd := r.n.password(0x77)
+	q := r.dial()
+	q.sendConnect(&proto.ConnectRequest{TimeoutMS: sessionMS, SessionID: 0x77, Passwd: passwd[:], HasReadOnly: true})
+	asked := func() {
+		t.Helper()
+		r.until("the question who leads", func() bool { _, _, n, _ := r.m.counts(); return n == 1 })
+		if !q.silent() {
+			t.Fatal("refused before a majority has said who leads")
+		}
+	}
+	asked()
+	r.m.setRole(consensus.Looking)
+	r.m.epoch()
+	asked() // the next leader again
+	r.m.wait(func() { r.n.Synced(r.m.syncs[0]) })
+	if a := q.greeted(); a.SessionID != 0 {
+		t.Fatalf("%+v", a)
+	}
+	q.ended()
 }
 
 // TestWroteElsewhere: a connection is closed when its session writes through another server:
