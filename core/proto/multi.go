@@ -130,8 +130,8 @@ func (o *MultiOp) decode(d *jute.Decoder, read bool) {
 		o.Data = d.Buffer()
 		o.ACL = d.ACLs()
 		o.Flags = CreateFlags(d.Int())
-		if o.ACL == nil && !o.Flags.TTL() {
-			d.Fail(ErrNullACL) // as Apache does; alone, or with a TTL, it is an invalid ACL
+		if o.ACL == nil && o.Op != OpCreateTTL {
+			d.Fail(ErrNullACL) // as Apache does; alone, or in a createTTL, it is an invalid ACL
 		}
 		if o.Op == OpCreateTTL {
 			o.TTL = d.Long()
