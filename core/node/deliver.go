@@ -71,16 +71,16 @@ func (n *Node) apply(txns []consensus.Txn) bool {
 		n.ids.Since(int64(binary.BigEndian.Uint64(last[headTime:])))
 	}
 	differs := err == nil && n.check.at != 0
-	if differs {
+	if differs || err != nil {
 		// Before anybody is answered out of it.
-		n.doubt, n.serving = true, false
+		n.doubt, n.serving = differs, false
 		n.shutOut()
 	}
 	n.mu.Unlock()
 	failpoint.Hit(failpoint.AfterApply)
 	switch {
 	case err != nil:
-		n.fail(ExitUnexpected, err)
+		n.fail(storeExit(err), err)
 		return false
 	case differs:
 		n.distrust()
@@ -157,6 +157,7 @@ func (n *Node) welcomeLate() {
 		return
 	}
 	var now []reclaim
+	term := n.role.Term
 	kept := n.later[:0]
 	for _, r := range n.later {
 		if r.zxid <= last {
@@ -173,6 +174,6 @@ func (n *Node) welcomeLate() {
 	n.clientsMu.Unlock()
 	n.mu.RUnlock()
 	for _, r := range now {
-		n.decided(r.cl, r.alive)
+		n.decided(term, r.cl, r.alive)
 	}
 }

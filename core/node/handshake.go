@@ -161,27 +161,31 @@ func (n *Node) orderReclaim(term uint64, it *item) error {
 		return nil
 	}
 	n.mu.RUnlock()
-	n.decided(it.cl, alive)
+	n.decided(term, it.cl, alive)
 	return nil
 }
 
 // decided answers a client that came with a session. That there is no such session, a
 // leader which nobody follows any more would say too, of one that was opened since: so
-// before a client is told, a majority confirms who leads.
-func (n *Node) decided(cl *client, alive bool) {
+// before a client is told, a majority confirms who leads. term is that in which it was said:
+// in the next one the client's question is asked again.
+func (n *Node) decided(term uint64, cl *client, alive bool) {
 	if alive || simbug.On("refused-by-anybody") {
 		n.reclaimed(cl, alive)
 		return
 	}
 	n.mu.RLock()
-	term, id := n.role.Term, consensus.SyncID(n.lastSync.Add(1))
+	if n.role.Term != term {
+		n.mu.RUnlock()
+		return
+	}
+	id := consensus.SyncID(n.lastSync.Add(1))
 	n.clientsMu.Lock()
 	n.refusals[id] = cl
 	n.clientsMu.Unlock()
 	n.mu.RUnlock()
 	if n.member.Sync(term, id) != nil {
-		// There is another role, or will be: with it the client's question is asked again.
-		n.clientsMu.Lock()
+		n.clientsMu.Lock() // there is another role, or will be
 		delete(n.refusals, id)
 		n.clientsMu.Unlock()
 	}
@@ -201,6 +205,9 @@ func (n *Node) refuse(cl *client) {
 
 // Revalidated is the leader's word on a session.
 func (n *Node) Revalidated(session int64, alive bool) {
+	n.mu.RLock()
+	term := n.role.Term
+	n.mu.RUnlock()
 	n.clientsMu.Lock()
 	waiting := n.reclaims[session]
 	if len(waiting) == 0 {
@@ -212,7 +219,7 @@ func (n *Node) Revalidated(session int64, alive bool) {
 		delete(n.reclaims, session)
 	}
 	n.clientsMu.Unlock()
-	n.decided(cl, alive)
+	n.decided(term, cl, alive)
 }
 
 func (n *Node) reclaimed(cl *client, alive bool) {

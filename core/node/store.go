@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/zkcore/zkcore/core/engine"
@@ -21,7 +22,7 @@ func (n *Node) openStore() (err error) {
 		sc.Dir = filepath.Join(n.snaps.dirs.Snap, "store")
 	}
 	sc.Log = n.log
-	sc.Fail = func(err error) { n.fail(ExitUnexpected, fmt.Errorf("the store: %w", err)) }
+	sc.Fail = func(err error) { n.fail(storeExit(err), fmt.Errorf("the store: %w", err)) }
 	n.store, err = n.cfg.OpenStorage(sc)
 	if errors.Is(err, storage.ErrDamaged) {
 		n.log.Error("the store is damaged: it is set aside, and made anew from a snapshot and the log", "damage", err, "dir", sc.Dir)
@@ -33,6 +34,18 @@ func (n *Node) openStore() (err error) {
 		return fmt.Errorf("open the store: %w", err)
 	}
 	return nil
+}
+
+// storeExit is what the process ends with after an error of the store: whoever starts it again
+// can tell from it whether that helps. A damaged store is made anew by the next start.
+func storeExit(err error) int {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return consensus.ExitDiskFull
+	case errors.Is(err, syscall.EIO):
+		return consensus.ExitDisk
+	}
+	return ExitUnexpected
 }
 
 // kept says whether the store survived with a state that recovery may begin with,

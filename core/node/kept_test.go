@@ -1,0 +1,175 @@
+package node
+
+import (
+	"errors"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/zkcore/zkcore/core/proto"
+	"github.com/zkcore/zkcore/core/txnlog"
+	"github.com/zkcore/zkcore/plugins/consensus"
+	"github.com/zkcore/zkcore/plugins/storage"
+)
+
+// A keptStore is one that survives its process.
+type keptStore struct {
+	mapStore
+	opens  int
+	resets int
+	failed error // of Commit
+}
+
+func newKeptStore() *keptStore { return &keptStore{mapStore: mapStore{now: newMapState()}} }
+
+func (s *keptStore) open(storage.Config) (storage.Store, error) {
+	s.opens++
+	return s, nil
+}
+
+func (s *keptStore) Durable() int64 { return s.Applied() }
+
+func (s *keptStore) Commit(b *storage.Batch) error {
+	if s.failed != nil {
+		return s.failed
+	}
+	return s.mapStore.Commit(b)
+}
+
+func (s *keptStore) Reset() error {
+	s.resets++
+	return s.mapStore.Reset()
+}
+
+// snapshotAt polls for a snapshot at z or above, and returns its zxid.
+func (r *rig) snapshotAt(z consensus.Zxid) {
+	r.t.Helper()
+	r.until("a snapshot", func() bool {
+		files, err := txnlog.ListSnapshots(r.n.cfg.FS, r.n.snaps.dirs.Snap)
+		return err == nil && len(files) > 0 && files[0].Zxid >= z
+	})
+}
+
+// TestStoreIsKept: a node whose store has survived begins with it, without a snapshot or a log.
+// What the store alone has is put into a snapshot then.
+func TestStoreIsKept(t *testing.T) {
+	dir, kept := t.TempDir(), newKeptStore()
+	change := func(c *Config) { c.DataDir, c.OpenStorage = dir, kept.open }
+	r := start(t, consensus.Leading, false, change)
+	p := r.connect()
+	p.must(proto.OpCreate, create("/a", 0))
+	last := consensus.Zxid(kept.Applied())
+	if err := r.n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	resets := kept.resets
+	r = start(t, consensus.Leading, false, change)
+	if kept.resets != resets {
+		t.Error("the store is filled anew")
+	}
+	r.snapshotAt(last)
+	q := r.again(p)
+	if a := q.greeted(); a.SessionID != p.session {
+		t.Errorf("session 0x%x is 0x%x", p.session, a.SessionID)
+	}
+	q.must(proto.OpGetData, get("/a"))
+}
+
+// TestStoreThatWasNotInUse: a store that is behind the newest snapshot is filled from it: the
+// server ran on another one meanwhile.
+func TestStoreThatWasNotInUse(t *testing.T) {
+	dir, kept := t.TempDir(), newKeptStore()
+	on := func(open storage.Open) func(*Config) {
+		return func(c *Config) { c.DataDir, c.OpenStorage = dir, open }
+	}
+	write := func(open storage.Open, path string) {
+		t.Helper()
+		r := start(t, consensus.Leading, false, on(open))
+		r.connect().must(proto.OpCreate, create(path, 0))
+		if _, err := r.n.pinAndWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.n.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(kept.open, "/a")
+	write(openMapStore, "/b") // from the snapshot
+	r := start(t, consensus.Leading, false, on(kept.open))
+	q := r.connect()
+	q.must(proto.OpGetData, get("/a"))
+	q.must(proto.OpGetData, get("/b"))
+}
+
+// TestStoreOfOtherOptions: what was made where there are no TTL nodes means something else where
+// there are, and the store is filled anew.
+func TestStoreOfOtherOptions(t *testing.T) {
+	dir, kept := t.TempDir(), newKeptStore()
+	on := func(extended bool) func(*Config) {
+		return func(c *Config) { c.DataDir, c.OpenStorage, c.ExtendedTypes = dir, kept.open, extended }
+	}
+	r := start(t, consensus.Leading, false, on(false))
+	r.connect().must(proto.OpCreate, create("/a", 0))
+	if _, err := r.n.pinAndWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	resets := kept.resets
+	r = start(t, consensus.Leading, false, on(true))
+	if kept.resets == resets {
+		t.Error("the store is taken as it is")
+	}
+	r.connect().must(proto.OpGetData, get("/a"))
+}
+
+// TestDamagedStore: a store that is damaged is opened anew, and told to leave out what it has.
+func TestDamagedStore(t *testing.T) {
+	damaged := errors.Join(errors.New("page 7"), storage.ErrDamaged)
+	discarded := 0
+	r := start(t, consensus.Leading, false, func(c *Config) {
+		c.OpenStorage = func(sc storage.Config) (storage.Store, error) {
+			if !sc.Discard {
+				return nil, damaged
+			}
+			discarded++
+			return openMapStore(sc)
+		}
+	})
+	r.connect()
+	if discarded != 1 {
+		t.Errorf("opened anew %d times", discarded)
+	}
+}
+
+// TestStoreFails: a store that can't be written ends the process, with the code that says
+// whether space helps, and nothing is read out of its state.
+func TestStoreFails(t *testing.T) {
+	for _, tc := range []struct {
+		err  error
+		code int
+	}{{syscall.ENOSPC, consensus.ExitDiskFull}, {syscall.EIO, consensus.ExitDisk}, {storage.ErrDamaged, consensus.ExitUnexpected}} {
+		kept := newKeptStore()
+		failed := make(chan int, 10)
+		r := start(t, consensus.Leading, false, func(c *Config) {
+			c.OpenStorage = kept.open
+			c.Fail = func(code int, err error) {
+				if !strings.Contains(err.Error(), tc.err.Error()) {
+					t.Errorf("it fails with %v, not %v", err, tc.err)
+				}
+				failed <- code
+			}
+		})
+		p := r.connect()
+		r.m.wait(func() { kept.failed = tc.err })
+		p.send(proto.OpCreate, create("/a", 0))
+		if code := <-failed; code != tc.code {
+			t.Errorf("%v: exit code %d, want %d", tc.err, code, tc.code)
+		}
+		p.ended() // the write is committed, and it may be told so; nobody reads the state without it
+		if r.n.Serving() {
+			t.Errorf("%v: it goes on to serve", tc.err)
+		}
+	}
+}
