@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Tries new inputs on every decoder, then hurts ensembles for the time given, e.g. 8h: half
-# of it simulated ones, half of it real
-# processes. Stops at the first failure.
+# Tries new inputs on every decoder, then hurts ensembles for the time given, e.g. 8h: half of
+# it simulated ones, half of it real processes. Stops at the first failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 total="${1:-1h}"

@@ -1,9 +1,6 @@
 package bolt
 
-import (
-	"bytes"
-	"fmt"
-)
+import "bytes"
 
 // A bucket is where the tree of one begins: a page, or, as long as it is small, a
 // page within the one that lists the buckets.
@@ -224,5 +221,3 @@ func (c *cursor) beside() bool {
 	}
 	return true
 }
-
-func (b *bucket) String() string { return fmt.Sprintf("bucket at page %d", b.root) }

@@ -147,7 +147,7 @@ func (m *Mem) crash(loss Loss, seed uint64, borrow bool) *Mem {
 			f := left[fname]
 			nf := files[f]
 			if nf == nil {
-				if n := f.syncedSize; borrow && loss == LoseAll && len(f.undo) == 0 && len(f.lost) == 0 && n <= int64(len(f.data)) {
+				if n := f.syncedSize; borrow && len(f.undo) == 0 && len(f.lost) == 0 && n <= int64(len(f.data)) {
 					nf = &memFile{data: f.data[:n:n], syncedSize: n, borrowed: true}
 				} else {
 					nf = f.crash(loss, rng)

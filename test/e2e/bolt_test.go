@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/zkcore/zkcore/internal/client"
@@ -76,16 +75,7 @@ func TestBoltKillEnsemble(t *testing.T) {
 		s.Start()
 		e.Await()
 	}
-	for _, s := range e.Servers {
-		if err := syscall.Kill(s.Pid(), syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, s := range e.Servers {
-		s.Wait()
-		s.Start()
-	}
-	e.Await()
+	killAll(t, e)
 	l.waitAcked(200)
 	lost := e.Servers[2]
 	lost.Kill9()

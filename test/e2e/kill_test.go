@@ -54,22 +54,28 @@ func TestKillStandalone(t *testing.T) {
 	l.check(e.Servers[0], "/load")
 }
 
+// killAll kills all servers at once, and starts them again.
+func killAll(t *testing.T, e *harness.Ensemble) {
+	t.Helper()
+	for _, s := range e.Servers {
+		if err := syscall.Kill(s.Pid(), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range e.Servers {
+		s.Wait()
+		s.Start()
+	}
+	e.Await()
+}
+
 // TestKillAll: all servers lose power at once.
 func TestKillAll(t *testing.T) {
 	e := harness.Start(t, harness.Options{Servers: 3})
 	l := startLoad(t, e, 4, "/load")
 	for range 3 {
 		l.waitAcked(200)
-		for _, s := range e.Servers {
-			if err := syscall.Kill(s.Pid(), syscall.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for _, s := range e.Servers {
-			s.Wait()
-			s.Start()
-		}
-		e.Await()
+		killAll(t, e)
 	}
 	l.waitAcked(100)
 	l.finish()
