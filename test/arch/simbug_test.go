@@ -8,20 +8,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 )
 
-// TestNoBugIsBuilt: a server that is built for use holds nothing of the mistakes that tests
-// plant in it.
-func TestNoBugIsBuilt(t *testing.T) {
-	root := filepath.Join("..", "..")
-	var names []string
+// planted are the mistakes that the code can make, by their names.
+func planted(t *testing.T) (names []string) {
 	for _, s := range sources(t) {
 		if s.test || in(s.pkg, "test") {
 			continue
 		}
-		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, s.file), nil, 0)
+		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "..", s.file), nil, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -48,6 +46,42 @@ func TestNoBugIsBuilt(t *testing.T) {
 	if len(names) < 25 {
 		t.Fatalf("only %d bugs are in the code: the walk is broken", len(names))
 	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// TestEachBugIsLookedFor: what can be planted is what TestPlanted plants.
+func TestEachBugIsLookedFor(t *testing.T) {
+	f, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "sim", "bugs_test.go"), nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var listed []string
+	ast.Inspect(f, func(n ast.Node) bool {
+		kv, ok := n.(*ast.KeyValueExpr)
+		if !ok {
+			return true
+		}
+		if k, ok := kv.Key.(*ast.Ident); ok && k.Name == "name" {
+			name, err := strconv.Unquote(kv.Value.(*ast.BasicLit).Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			listed = append(listed, name)
+		}
+		return true
+	})
+	slices.Sort(listed)
+	if inCode := planted(t); !slices.Equal(inCode, listed) {
+		t.Errorf("the code asks for %q, and test/sim plants %q", inCode, listed)
+	}
+}
+
+// TestNoBugIsBuilt: a server that is built for use holds nothing of the mistakes that tests
+// plant in it.
+func TestNoBugIsBuilt(t *testing.T) {
+	root := filepath.Join("..", "..")
+	names := planted(t)
 	binary := filepath.Join(t.TempDir(), "zkcore")
 	build := exec.Command("go", "build", "-o", binary, "./cmd/zkcore")
 	build.Dir = root
