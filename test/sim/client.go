@@ -29,6 +29,7 @@ type client struct {
 	spoke   int64    // when something was sent last
 	asleep  int64    // until when it does nothing
 	since   int64    // when this connection was welcomed
+	route   []int    // the servers that it is to go to, instead of any
 	started bool
 
 	session   int64
@@ -111,6 +112,9 @@ func (c *client) connect() {
 		return
 	}
 	next := 1 + w.loadRand.IntN(len(w.machines))
+	if len(c.route) > 0 {
+		next = c.route[0]
+	}
 	m := w.machines[next-1]
 	c.conn++
 	c.server = next
@@ -283,6 +287,11 @@ func (c *client) greeted(b []byte) {
 	}
 	c.session, c.passwd, c.timeoutMS, c.open = r.SessionID, r.Passwd, r.TimeoutMS, true
 	c.since = c.w.now
+	if len(c.route) > 0 {
+		if c.route = c.route[1:]; len(c.route) > 0 {
+			c.w.after(c.w.lureRand.Int64N(50*ms), nil, func() { c.lost("moves") })
+		}
+	}
 	c.logf("connected to %d as 0x%x", c.server, uint64(c.session))
 	c.note(history.Record{Kind: history.Connected, TimeoutMS: r.TimeoutMS, Body: r.Passwd})
 	if op, body := c.watches.again(c.seen); body != nil {

@@ -303,7 +303,26 @@ func (w *world) leaveBehind(*machine) bool {
 		}
 	}
 	w.after(s1+w.faultRand.Int64N(5*s1), nil, func() { clear(w.net.cut) })
+	w.lure(l)
 	return true
+}
+
+// lure makes a client open a session with the others' next leader, and go with it to the one
+// that was left behind, which knows nothing of it. It happens in some runs, and is drawn from a
+// stream of its own.
+func (w *world) lure(l *machine) {
+	if !w.plan.lures {
+		return
+	}
+	c := w.clients[w.lureRand.IntN(len(w.clients))]
+	other := w.machines[w.lureRand.IntN(len(w.machines))]
+	if other == l || c.e == nil {
+		return
+	}
+	c.route = []int{int(other.id), int(l.id)}
+	c.closes = true // it begins anew
+	c.lost("begins anew")
+	w.after(6*s1, nil, func() { c.route = nil })
 }
 
 // partition cuts the network in one of many shapes, for a while.

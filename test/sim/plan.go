@@ -33,6 +33,8 @@ type plan struct {
 	diskMB     int64 // 0: no matter
 	disksGapMS int64 // between two faults of diskKinds, on average; 0: there are none
 	disks      []int // places in diskKinds, as often as they are wanted
+
+	lures bool // clients go with new sessions to leaders that were left behind
 }
 
 // draw makes the plan of a seed.
@@ -87,5 +89,6 @@ func draw(seed uint64) plan {
 		p.options["forceSnapshotSync"] = "true"
 	}
 	p.drawDisks(rand.New(rand.NewPCG(seed, 8)))
+	p.lures = rand.New(rand.NewPCG(seed, 11)).IntN(3) == 0
 	return p
 }

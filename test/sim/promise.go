@@ -33,8 +33,8 @@ func (p *promises) ack(t *truth, z consensus.Zxid) {
 }
 
 // takenBack: a leader that has lost a learner counts its acks no more, and may take back what
-// is not committed yet when it comes again. It will be sent anew, and acked anew; others may
-// have made it committed by the time that this one hears of it.
+// is not committed yet when it comes again, with TRUNC or behind a SNAP. It will be sent anew,
+// and acked anew; others may have made it committed by the time that this one hears of it.
 func (p *promises) takenBack(z consensus.Zxid) { p.acked = min(p.acked, z) }
 
 // kept is the last txn that the machine must have.
@@ -109,6 +109,9 @@ func (l *link) hears(p *zabPeer, ks []protocol.Packet) {
 				p.m.said.takenBack(z)
 			}
 		case quorum.TypeNewLeader:
+			// A snapshot may be older than what the log holds, which ends now where the leader's
+			// history does.
+			p.m.said.takenBack(l.top)
 			l.sealed = true
 		case quorum.TypeProposal, quorum.TypeInform:
 			if !l.sealed {

@@ -24,7 +24,7 @@ type world struct {
 	module Module
 
 	// Chance, a stream for each kind of use: more faults don't change the load.
-	netRand, diskRand, faultRand, loadRand, nodeRand, disksRand *rand.Rand
+	netRand, diskRand, faultRand, loadRand, nodeRand, disksRand, lureRand *rand.Rand
 
 	now    int64
 	seq    uint64
@@ -51,7 +51,7 @@ func newWorld(seed uint64, module Module, p plan, traced bool) *world {
 	w := &world{
 		seed: seed, plan: p, module: module, now: s1,
 		netRand: stream(1), diskRand: stream(2), faultRand: stream(3), loadRand: stream(4), nodeRand: stream(5),
-		disksRand: stream(9),
+		disksRand: stream(9), lureRand: stream(10),
 	}
 	w.stats.Kinds = map[string]int{}
 	if traced {
