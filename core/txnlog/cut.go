@@ -32,9 +32,9 @@ func (l *Log) TruncateTo(z consensus.Zxid) error {
 	}
 	// Find the place first: a cut that turns out to be impossible halfway would be
 	// a loss.
-	keep, off, found := 0, int64(headerSize), false
+	keep, off, found, marked := 0, int64(headerSize), false, false
 	if i := startSegment(segs, z); i < len(segs) && segs[i].zxid <= z {
-		if off, found, err = l.find(segs[i], z); err != nil {
+		if off, found, marked, err = l.find(segs[i], z); err != nil {
 			return err
 		}
 		if off > headerSize {
@@ -50,7 +50,7 @@ func (l *Log) TruncateTo(z consensus.Zxid) error {
 		return l.fail(err)
 	}
 	if off > headerSize {
-		if err := l.cut(segs[keep-1].name, off); err != nil {
+		if err := l.cut(segs[keep-1], off, marked); err != nil {
 			return l.fail(err)
 		}
 	}
@@ -117,9 +117,10 @@ func (l *Log) drop(segs []segment, n int) error {
 	return nil
 }
 
-// cut makes a file size bytes long, durably.
-func (l *Log) cut(name string, size int64) error {
-	f, err := l.fs.OpenWrite(join(l.dir, name))
+// cut makes a file end at size, durably. If it is one with marks it gets one there: the one
+// that vouched for what is left is gone with the rest.
+func (l *Log) cut(seg segment, size int64, marked bool) error {
+	f, err := l.fs.OpenWrite(join(l.dir, seg.name))
 	if err != nil {
 		return err
 	}
@@ -127,43 +128,48 @@ func (l *Log) cut(name string, size int64) error {
 	if err == nil {
 		err = f.Sync()
 	}
+	if err == nil && marked {
+		if _, err = f.WriteAt(appendMark(nil, seg.zxid, size, size), size); err == nil {
+			err = f.Sync()
+		}
+	}
 	return errors.Join(err, f.Close())
 }
 
 // find returns the offset behind the last record of seg at or below z, and
-// whether that is z.
-func (l *Log) find(seg segment, z consensus.Zxid) (off int64, found bool, err error) {
+// whether that is z. marked says whether seg is a file whose writes end in marks.
+func (l *Log) find(seg segment, z consensus.Zxid) (off int64, found, marked bool, err error) {
 	f, err := l.fs.Open(join(l.dir, seg.name))
 	if err != nil {
-		return 0, false, err
+		return 0, false, false, err
 	}
 	defer f.Close()
 	size, err := f.Size()
 	if err != nil {
-		return 0, false, err
+		return 0, false, false, err
 	}
 	var s segReader
 	if err := s.init(f, seg, size, l.maxRecord()); err != nil {
-		return 0, false, err
+		return 0, false, false, err
 	}
 	off = headerSize
 	for {
 		body, err := s.next()
 		if err != nil {
-			return 0, false, err
+			return 0, false, false, err
 		}
 		if body == nil {
 			if s.end == endBad || s.end == endHeader {
-				return 0, false, s.damage()
+				return 0, false, false, s.damage()
 			}
-			return off, found, nil
+			return off, found, s.marked, nil
 		}
 		if simbug.On("trunc-keeps-one") && bodyZxid(body) == z+1 {
 			off = s.off // the offset behind the record that was just read
 			continue
 		}
 		if bodyZxid(body) > z {
-			return off, found, nil
+			return off, found, s.marked, nil
 		}
 		off = s.off
 		if bodyZxid(body) == z {

@@ -647,6 +647,31 @@ func TestMendedIsVouched(t *testing.T) {
 	}
 }
 
+// TestCutIsVouched: what is left of a file that was cut is vouched for, also when nothing is
+// written behind it before the next start.
+func TestCutIsVouched(t *testing.T) {
+	m := newMem(t)
+	l, _ := open(t, m, Options{PreAllocKB: 64})
+	appendRange(t, l, 1, 20, 100)
+	syncLog(t, l)
+	if err := l.TruncateTo(10); err != nil {
+		t.Fatal(err)
+	}
+	content := get(t, m, "log.1")
+	if _, rec := open(t, m, Options{}); rec.Last != 10 || rec.TornFile != "" {
+		t.Fatalf("the log ends with %v, torn %q", rec.Last, rec.TornFile)
+	}
+	for at := headerSize; at < 10*(100+recordHead+recordTail); at += 37 {
+		b := slices.Clone(content)
+		b[at] ^= 0x40
+		put(t, m, "log.1", b)
+		var d *Damage
+		if _, rec, err := OpenLog(m, "/d", Options{}); !errors.As(err, &d) || d.File != "log.1" {
+			t.Fatalf("byte %d of what was left: %v, %+v", at, err, rec)
+		}
+	}
+}
+
 func TestRandomDamage(t *testing.T) {
 	build := func() *vfs.Mem {
 		m := newMem(t)

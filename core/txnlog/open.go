@@ -97,7 +97,7 @@ func (l *Log) removeBelowHole(rec *Recovery) error {
 	if !whole && rec.below == 0 {
 		// The file that ends there was not read: a later one could begin right above.
 		var err error
-		if _, whole, err = l.find(l.segs[n-1], from); err != nil {
+		if _, whole, _, err = l.find(l.segs[n-1], from); err != nil {
 			var d *Damage
 			if errors.As(err, &d) {
 				return nil // nobody needs it to start
