@@ -56,11 +56,11 @@ func options(given map[string]string) (behind.Options, error) {
 		case "flushIntervalMs":
 			least = -1
 		default:
-			return behind.Options{}, fmt.Errorf("zkcore.storage.bolt.%s: there is no such option", key)
+			return behind.Options{}, &storage.OptionError{Key: key, Reason: "bolt has no such option"}
 		}
 		v, err := strconv.ParseInt(given[key], 10, 64)
 		if err != nil || v < least || v == 0 {
-			return behind.Options{}, fmt.Errorf("zkcore.storage.bolt.%s=%s: it must be a number, at least %d", key, given[key], least)
+			return behind.Options{}, &storage.OptionError{Key: key, Reason: fmt.Sprintf("%q is no number from %d on", given[key], least)}
 		}
 		n[key] = v
 	}

@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"errors"
 	"os"
 	"testing"
 
@@ -92,6 +93,8 @@ func TestOptions(t *testing.T) {
 		if s, err := Open(storage.Config{Dir: t.TempDir(), Options: bad}); err == nil {
 			t.Errorf("Open takes %v", bad)
 			s.Close()
+		} else if o := (*storage.OptionError)(nil); !errors.As(err, &o) || bad[o.Key] == "" {
+			t.Errorf("%v: %v does not name the option", bad, err)
 		}
 	}
 }

@@ -84,3 +84,25 @@ func TestModules(t *testing.T) {
 		}
 	}
 }
+
+// TestStorageOptions refuses an option that the store can't use, and says where it stands.
+func TestStorageOptions(t *testing.T) {
+	for line, want := range map[string]string{
+		"zkcore.storage.bolt.cacheBytes=12":  "zkcore.storage.bolt.cacheBytes: \"12\" is no number from 1048576 on",
+		"zkcore.storage.bolt.chacheBytes=12": "zkcore.storage.bolt.chacheBytes: bolt has no such option",
+	} {
+		path := filepath.Join(t.TempDir(), "zoo.cfg")
+		if err := os.WriteFile(path, []byte("dataDir="+t.TempDir()+"\nclientPort=2181\nstorage=bolt\n"+line+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		c, err := parse(t, nil, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = run(t.Context(), c, io.Discard)
+		var bad *config.Error
+		if !errors.As(err, &bad) || !strings.Contains(err.Error(), path+":4: "+want) {
+			t.Errorf("%s: %v, want %q", line, err, want)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -66,6 +67,9 @@ func run(ctx context.Context, cfg *config.Config, out io.Writer) error {
 	}
 	n, err := node.Start(ctx, nc)
 	if err != nil {
+		if err := unusableOption(cfg, err); err != nil {
+			return err
+		}
 		return report(log, "can't start", err)
 	}
 	if cfg.MetricsEnabled {
@@ -95,6 +99,14 @@ func report(log *slog.Logger, what string, err error) error {
 // unusable refuses a value that the configuration's own reader could not judge.
 func unusable(cfg *config.Config, key string, err error) error {
 	return fmt.Errorf("invalid config, exiting abnormally: %w", &config.Error{Origin: cfg.Origin(key), Key: key, Reason: err.Error()})
+}
+
+// unusableOption is unusable if err says that the store can't use an option, else nil.
+func unusableOption(cfg *config.Config, err error) error {
+	if o := (*storage.OptionError)(nil); errors.As(err, &o) {
+		return unusable(cfg, "zkcore.storage."+cfg.Storage+"."+o.Key, errors.New(o.Reason))
+	}
+	return nil
 }
 
 func closeAfter(n *node.Node, err error) error {

@@ -102,6 +102,9 @@ func snapshotCommand() *cobra.Command {
 			nc.Log = newLogger(os.Stderr, slog.LevelWarn, cfg.ServerID)
 			nc.Fail = func(code int, _ error) { os.Exit(code) } // the node has logged why
 			file, znodes, err := node.Export(nc)
+			if bad := unusableOption(cfg, err); bad != nil {
+				return bad
+			}
 			if err == nil {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: %d znodes at %v, %d bytes\n", file.Name, znodes, file.Zxid, file.Size)
 			}

@@ -26,6 +26,15 @@ var ErrClosed = errors.New("storage: store is closed")
 // and the log, or from another server.
 var ErrDamaged = errors.New("storage: the store is damaged")
 
+// An OptionError is what Open returns for an option that a store can't use: whoever has read
+// the configuration says where it stands.
+type OptionError struct {
+	Key    string // as in Config.Options
+	Reason string
+}
+
+func (e *OptionError) Error() string { return e.Key + ": " + e.Reason }
+
 // A Record is what a store keeps for one path: a head of a few dozen bytes that
 // changes often (the stat, and what the engine needs beside it) and the data,
 // which may be large and changes seldom. Both are opaque to the store.
@@ -155,7 +164,7 @@ type Config struct {
 	Dir string
 	// Options are the configuration's keys that begin with
 	// "zkcore.storage.NAME.", without that prefix. A key that the store doesn't
-	// know, or a value that it can't use, is an error.
+	// know, or a value that it can't use, is an OptionError.
 	Options map[string]string
 	// Discard opens an empty store whatever is in Dir, which may be damaged. Of
 	// that the store may keep a copy for an operator's eyes.
