@@ -111,6 +111,10 @@ func (e *Engine) SetOwner(session int64, from consensus.ServerID) bool {
 	return true
 }
 
+// Owner is the server that speaks for a session; 0 if none has since this one leads. It belongs
+// to Prepare, like SetOwner.
+func (e *Engine) Owner(session int64) consensus.ServerID { return e.preparer.sessions[session].owner }
+
 // applied forgets what Apply has made part of the state.
 func (e *Engine) applied() {
 	p := &e.preparer

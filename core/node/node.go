@@ -51,7 +51,7 @@ type Node struct {
 
 	watchMu sync.Mutex // watches, while mu is not held alone
 
-	prepMu   sync.Mutex   // the engine's Prepare and SetOwner
+	prepMu   sync.Mutex   // the engine's Prepare, SetOwner and Owner
 	prepared atomic.Int64 // the last zxid given as leader, 0 before the first; written under prepMu
 
 	trackMu sync.Mutex

@@ -317,6 +317,48 @@ func TestLastWordsAreHeard(t *testing.T) {
 	})
 }
 
+// TestOldTimeout: a client that comes back with a shorter timeout is not given the old one again
+// by what was heard of it before: on the server that it came back to, or on another one.
+func TestOldTimeout(t *testing.T) {
+	change := func(c *Config) { c.TickMS = 1000 }
+	t.Run("the leader, of a server that its client has left", func(t *testing.T) {
+		for from, lives := range map[consensus.ServerID]bool{3: false, 2: true} {
+			bubble(t, change, func(t *testing.T, r *rig, dial func() *peer) {
+				p := dial()
+				p.greet(&proto.ConnectRequest{TimeoutMS: 60000})
+				p.c.Close()
+				synctest.Wait()
+				if !r.n.Revalidate(2, consensus.Touch{Session: p.session, TimeoutMS: 2000}) {
+					t.Fatal("there is no session")
+				}
+				r.n.Touch(from, []consensus.Touch{{Session: p.session, TimeoutMS: 60000}})
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				if _, ok := r.session(p.session); ok != lives {
+					t.Errorf("server 2 speaks for it, server %d says that it has a minute: it lives %v", from, ok)
+				}
+			})
+		}
+	})
+	t.Run("a learner, of a connection that is gone", func(t *testing.T) {
+		r := start(t, consensus.Leading, false, nil)
+		p := r.connect()
+		r.m.setRole(consensus.Looking)
+		r.m.setRole(consensus.Following)
+		r.until("following", r.n.Serving)
+		r.n.Touched()
+		p.must(proto.OpGetData, get("/"))
+		p.c.Close()
+		r.until("the end of the connection", func() bool { return r.n.Info().Connections == 0 })
+		q := r.dial()
+		q.sendConnect(&proto.ConnectRequest{TimeoutMS: 5000, SessionID: p.session, Passwd: p.passwd, HasReadOnly: true})
+		r.until("the question", func() bool { _, _, _, n := r.m.counts(); return n == 1 })
+		if ts := r.n.Touched(); len(ts) != 1 || ts[0].TimeoutMS != 5000 {
+			t.Errorf("the leader is told of %v", ts)
+		}
+	})
+}
+
 // TestEndIsNotYetCommitted: a client that comes back while the end of its session is only
 // proposed is not told that the session is over: it may never be.
 func TestEndIsNotYetCommitted(t *testing.T) {

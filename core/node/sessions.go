@@ -177,16 +177,30 @@ const maxExpiryLines = 20
 // report, half a tick later, is lost with it.
 func (n *Node) heardElsewhere() int64 { return n.clockMS() + n.cfg.TickMS/2 }
 
-// Touch tells a leader of sessions that a learner heard from.
-func (n *Node) Touch(_ consensus.ServerID, ts []consensus.Touch) {
+// Touch tells a leader of sessions that a learner heard from. One whose client has gone on to
+// another server may still speak of it by a timeout that the client does not have any more.
+func (n *Node) Touch(from consensus.ServerID, ts []consensus.Touch) {
 	if simbug.On("touches-dropped") {
 		return // who speaks to another server is his business
 	}
 	now := n.heardElsewhere()
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	n.prepMu.Lock()
+	left := make([]bool, len(ts))
+	for i := range ts {
+		owner := n.engine.Owner(ts[i].Session)
+		left[i] = owner != 0 && owner != from
+	}
+	n.prepMu.Unlock()
 	n.trackMu.Lock()
 	defer n.trackMu.Unlock()
-	for _, t := range ts {
-		n.tracker.Touch(t.Session, t.TimeoutMS, now)
+	for i, t := range ts {
+		if left[i] {
+			n.tracker.Heard(t.Session, now)
+		} else {
+			n.tracker.Touch(t.Session, t.TimeoutMS, now)
+		}
 	}
 }
 
@@ -215,6 +229,15 @@ func (n *Node) Touched() []consensus.Touch {
 	ts := n.fresh
 	n.fresh = nil
 	n.trackMu.Unlock()
+	// A client that has come back since counts by the timeout that it has now: what was heard
+	// of its last connection would give the session the old one once more.
+	n.clientsMu.Lock()
+	for i := range ts {
+		if cl := n.sessions[ts[i].Session]; cl != nil {
+			ts[i].TimeoutMS = cl.timeoutMS
+		}
+	}
+	n.clientsMu.Unlock()
 	n.conns.Each(func(c *conn.Conn) {
 		cl, ok := c.Client().(*client)
 		if !ok || !cl.opened.Load() {
