@@ -7,11 +7,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 base=github.com/zkcore/zkcore
-siblings=(consensus-zab core plugins storage-bolt storage-mem)
+siblings=(consensus-zab core plugins plugins/process storage-bolt storage-mem)
 for dir in . "${siblings[@]}"; do
   (
     cd "$dir"
-    root=$([ "$dir" = . ] && echo . || echo ..)
+    case "$dir" in .) root=. ;; */*) root=../.. ;; *) root=.. ;; esac
     cp go.mod tidy.mod
     [ ! -f go.sum ] || cp go.sum tidy.sum
     for s in "${siblings[@]}"; do

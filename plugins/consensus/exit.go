@@ -15,6 +15,7 @@ const (
 	ExitDigest       = 24 // the state is not the one that the leader had, again
 	ExitLocked       = 25 // another process has the data directory
 	ExitFormat       = 26 // a file is of a version that this server does not know
+	ExitModule       = 27 // a module's process is not to be kept alive
 )
 
 // An ExitError is an error with the code that the process ends with.

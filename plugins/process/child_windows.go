@@ -1,0 +1,5 @@
+package process
+
+import "syscall"
+
+func attributes() *syscall.SysProcAttr { return nil }

@@ -1,0 +1,100 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/zkcore/zkcore/plugins/consensus"
+	pb "github.com/zkcore/zkcore/plugins/process/modulepb"
+	"github.com/zkcore/zkcore/plugins/storage"
+)
+
+// A Refused error says that a module was not started, or not accepted: trying again, or
+// restarting it, does not help before somebody has changed something.
+type Refused struct {
+	Path string
+	Err  error
+}
+
+func (e *Refused) Error() string { return fmt.Sprintf("module %s: %v", e.Path, e.Err) }
+func (e *Refused) Unwrap() error { return e.Err }
+
+// Died says that a module's process is gone, or was ended because it could not be relied on
+// any more. Whoever gets it knows nothing of what the module did last.
+type Died struct {
+	Module string // the name, with its kind: "storage bolt"
+	Err    error
+	// Code is not 0 if the module itself has said that it must not go on, and what its
+	// process ends with for that: the node must end with it too.
+	Code int
+}
+
+func (e *Died) Error() string { return e.Module + ": " + e.Err.Error() }
+func (e *Died) Unwrap() error { return e.Err }
+
+// ExitCode is what the node's process ends with if nobody starts the module again.
+func (e *Died) ExitCode() int {
+	if e.Code != 0 {
+		return e.Code
+	}
+	return consensus.ExitModule
+}
+
+// kinds are the errors that keep their meaning when they cross.
+var kinds = []struct {
+	kind pb.Error_Kind
+	of   map[string]error // by the kind of module
+}{
+	{pb.Error_KIND_NOT_NOW, map[string]error{kindConsensus: consensus.ErrNotNow}},
+	{pb.Error_KIND_UNSUPPORTED, map[string]error{kindConsensus: consensus.ErrUnsupported}},
+	{pb.Error_KIND_CLOSED, map[string]error{kindConsensus: consensus.ErrClosed, kindStorage: storage.ErrClosed}},
+	{pb.Error_KIND_DAMAGED, map[string]error{kindConsensus: consensus.ErrDamaged, kindStorage: consensus.ErrDamaged}},
+	{pb.Error_KIND_CANCELED, map[string]error{kindConsensus: context.Canceled, kindStorage: context.Canceled}},
+}
+
+// toWire is err as it crosses; nil for nil.
+func toWire(err error) *pb.Error {
+	if err == nil {
+		return nil
+	}
+	e := &pb.Error{Text: clean(err.Error())}
+	for _, k := range kinds {
+		for _, sentinel := range k.of {
+			if errors.Is(err, sentinel) {
+				e.Kind = k.kind
+			}
+		}
+	}
+	var coded interface{ ExitCode() int }
+	if errors.As(err, &coded) {
+		e.ExitCode = int32(coded.ExitCode())
+	}
+	return e
+}
+
+// fromWire is the error that crossed, for a module of that kind; nil for nil.
+func fromWire(kind string, e *pb.Error) error {
+	if e == nil {
+		return nil
+	}
+	err := &remoteError{text: e.Text}
+	for _, k := range kinds {
+		if k.kind == e.Kind {
+			err.is = k.of[kind]
+		}
+	}
+	if e.ExitCode != 0 {
+		return &consensus.ExitError{Code: int(e.ExitCode), Err: err}
+	}
+	return err
+}
+
+// A remoteError is an error of the other process.
+type remoteError struct {
+	text string
+	is   error
+}
+
+func (e *remoteError) Error() string { return e.text }
+func (e *remoteError) Unwrap() error { return e.is }

@@ -1,0 +1,401 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
+	"github.com/hashicorp/go-plugin/runner"
+	"google.golang.org/grpc"
+
+	"github.com/zkcore/zkcore/plugins/consensus"
+	pb "github.com/zkcore/zkcore/plugins/process/modulepb"
+)
+
+// The kinds of module.
+const (
+	kindConsensus = "consensus"
+	kindStorage   = "storage"
+)
+
+// Config says which program a module is, and how it is dealt with.
+type Config struct {
+	// Path is the program's, absolute. Neither it nor its folder is a link or can be
+	// written to by everybody.
+	Path string
+	// SHA256 is the program's checksum in hex. Without it nothing is started.
+	SHA256 string
+	// Name is what the module is called in lines and errors; the file's name if it is empty.
+	Name string
+	// RunDir is where the socket's directory is made: a folder for this module alone, that
+	// is emptied first. If it is empty, or too long for a socket's name, the system's
+	// folder for temporary files is taken.
+	RunDir string
+	// Timeout is how long the module may take to answer; 0: 10 s. What writes much, such as
+	// a flush, may take ten times as long.
+	Timeout time.Duration
+	// StartTimeout is how long it may take to begin to answer; 0: 30 s.
+	StartTimeout time.Duration
+	// MaxMessage bounds a message from the module; 0: 64 MiB.
+	MaxMessage int
+
+	Log     *slog.Logger
+	Metrics consensus.Metrics
+	// OnDeath is told when the module dies without having been asked to, before any call
+	// returns an error for it, once. Calls wait until it has returned; it may as well not.
+	OnDeath func(*Died)
+
+	args    []string // of tests
+	version int      // of tests: the version that is asked for
+}
+
+func (c *Config) defaults() {
+	if c.Name == "" {
+		c.Name = ModuleName(c.Path)
+	}
+	if c.Timeout <= 0 {
+		c.Timeout = 10 * time.Second
+	}
+	if c.StartTimeout <= 0 {
+		c.StartTimeout = 30 * time.Second
+	}
+	if c.MaxMessage <= 0 {
+		c.MaxMessage = 64 << 20
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.version == 0 {
+		c.version = contractVersion
+	}
+}
+
+// FilePrefix is what the names of a kind's files begin with: "zkcore-storage-".
+func FilePrefix(kind string) string { return "zkcore-" + kind + "-" }
+
+// ModuleName is the name of the module in a file: "bolt" for zkcore-storage-bolt.
+func ModuleName(path string) string {
+	name := filepath.Base(path)
+	for _, kind := range []string{kindConsensus, kindStorage} {
+		if rest, ok := strings.CutPrefix(name, FilePrefix(kind)); ok && rest != "" {
+			return rest
+		}
+	}
+	return name
+}
+
+// A module is a running process and the connection to it.
+type module struct {
+	cfg   Config
+	kind  string
+	log   *slog.Logger
+	child *child
+	plug  *plugin.Client
+	conn  *grpc.ClientConn
+	calls *calls
+
+	ctx    context.Context // ends with the module
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	closing bool // it was asked to end
+	died    *Died
+	told    chan struct{} // closed when OnDeath has returned; nil before
+}
+
+// start starts a module of that kind and asks it what it is.
+func start(cfg Config, kind string) (*module, error) {
+	cfg.defaults()
+	m := &module{cfg: cfg, kind: kind, log: cfg.Log.With("module", kind+" "+cfg.Name)}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	if err := m.start(); err != nil {
+		m.cancel()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *module) start() error {
+	file, err := verify(m.cfg.Path, m.cfg.SHA256)
+	if err != nil {
+		return &Refused{m.cfg.Path, err}
+	}
+	dir, err := runDir(m.cfg.RunDir)
+	if err != nil {
+		file.Close()
+		return fmt.Errorf("module %s: make a folder for its socket: %w", m.cfg.Path, err)
+	}
+	limit := grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(m.cfg.MaxMessage), grpc.MaxCallSendMsgSize(m.cfg.MaxMessage))
+	m.plug = plugin.NewClient(&plugin.ClientConfig{
+		HandshakeConfig:  handshake,
+		VersionedPlugins: map[int]plugin.PluginSet{m.cfg.version: {pluginName: connect{}}},
+		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
+			m.child = &child{
+				cmd: &exec.Cmd{Env: cmd.Env}, file: file, path: m.cfg.Path, args: m.cfg.args,
+				log: newLogReader(m.log), done: make(chan struct{}),
+			}
+			return m.child, nil
+		},
+		SkipHostEnv:      true,
+		AutoMTLS:         true,
+		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
+		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: dir},
+		StartTimeout:     m.cfg.StartTimeout,
+		Logger:           hclog.NewNullLogger(),
+		SyncStdout:       &lineWriter{log: m.log},
+		SyncStderr:       &lineWriter{log: m.log},
+		GRPCDialOptions: []grpc.DialOption{limit,
+			grpc.WithInitialWindowSize(window), grpc.WithInitialConnWindowSize(2 * window),
+			grpc.WithReadBufferSize(bufferSize), grpc.WithWriteBufferSize(bufferSize)},
+	})
+	// go-plugin waits for some things without end: whoever stops answering meanwhile is
+	// killed, and the wait is over.
+	late := time.AfterFunc(m.cfg.StartTimeout, func() {
+		if m.child != nil {
+			m.child.kill()
+		}
+	})
+	err = m.dial()
+	inTime := late.Stop()
+	switch {
+	case err == nil:
+	case m.child == nil:
+		file.Close()
+		m.plug.Kill()
+		return &Refused{m.cfg.Path, err}
+	default:
+		m.child.kill()
+		m.plug.Kill()
+		if m.child.cmd.Process == nil {
+			return &Refused{m.cfg.Path, fmt.Errorf("it can't be started: %w", err)}
+		}
+		<-m.child.done
+		var refused *Refused
+		if errors.As(err, &refused) {
+			return err
+		}
+		if strings.Contains(err.Error(), "incompatible") || strings.Contains(err.Error(), "unsupported plugin protocol") {
+			return &Refused{m.cfg.Path, fmt.Errorf("it speaks another version than this server, which speaks %d: %w", m.cfg.version, err)}
+		}
+		died := &Died{Module: m.name(), Err: fmt.Errorf("it does not start: %w", err), Code: m.child.log.failure()}
+		if !inTime {
+			died.Err = fmt.Errorf("it does not answer within %v of its start", m.cfg.StartTimeout)
+		}
+		m.tell(died)
+		return died
+	}
+	m.log.Info("module runs", "pid", m.child.ID(), "version", m.version())
+	return nil
+}
+
+// version is what the module says that it is.
+func (m *module) version() string {
+	d, err := m.describe()
+	if err != nil {
+		return "unknown"
+	}
+	return d.Version
+}
+
+func (m *module) name() string { return m.kind + " " + m.cfg.Name }
+
+// dial starts the process, connects, and checks that it is what it should be.
+func (m *module) dial() error {
+	cl, err := m.plug.Client()
+	if err != nil {
+		return err
+	}
+	raw, err := cl.Dispense(pluginName)
+	if err != nil {
+		return err
+	}
+	m.conn = raw.(*grpc.ClientConn)
+	m.calls = newCalls(max(m.cfg.Timeout/20, time.Millisecond), func(what string, after time.Duration) {
+		m.fail(lateError(what, after))
+	})
+	d, err := m.describe()
+	if err != nil {
+		m.calls.close()
+		return err
+	}
+	if d.Kind != m.kind {
+		m.calls.close()
+		return &Refused{m.cfg.Path, fmt.Errorf("it is a %q module, not a %q one", d.Kind, m.kind)}
+	}
+	go m.watch()
+	go m.health()
+	return nil
+}
+
+func (m *module) describe() (*pb.Description, error) {
+	ctx, cancel := context.WithTimeout(m.ctx, m.cfg.StartTimeout)
+	defer cancel()
+	return pb.NewModuleClient(m.conn).Describe(ctx, &pb.DescribeRequest{})
+}
+
+// watch waits for the end of the process.
+func (m *module) watch() {
+	<-m.child.done
+	m.fail(m.child.how())
+}
+
+// health asks the module now and then whether it is well.
+func (m *module) health() {
+	c := pb.NewModuleClient(m.conn)
+	t := time.NewTicker(max(m.cfg.Timeout/10, time.Millisecond))
+	defer t.Stop()
+	for {
+		select {
+		case <-m.ctx.Done():
+			return
+		case <-t.C:
+		}
+		k := m.calls.begin("a health call", m.cfg.Timeout)
+		_, err := c.Health(m.ctx, &pb.HealthRequest{})
+		m.calls.end(k)
+		if err != nil {
+			m.broken("a health call", err)
+			return
+		}
+	}
+}
+
+// broken is what a call returns that has failed with err: the module can't be relied on any
+// more. A process that has ended says best itself how it ended.
+func (m *module) broken(what string, err error) error {
+	if m.ctx.Err() == nil {
+		t := time.NewTimer(time.Second)
+		defer t.Stop()
+		select {
+		case <-m.child.done:
+			return m.fail(m.child.how())
+		case <-m.ctx.Done():
+		case <-t.C:
+		}
+	}
+	return m.fail(fmt.Errorf("%s: %w", what, err))
+}
+
+// fail ends the module, as it can't be relied on for that reason. Of several reasons the
+// first counts. When it returns, the process is dead.
+func (m *module) fail(why error) error {
+	m.mu.Lock()
+	if m.closing {
+		m.mu.Unlock()
+		return &Died{Module: m.name(), Err: errors.New("it was asked to end")}
+	}
+	first := m.died == nil
+	if first {
+		m.died = &Died{Module: m.name(), Err: why, Code: m.child.log.failure()}
+		m.told = make(chan struct{})
+	}
+	died, told := m.died, m.told
+	m.mu.Unlock()
+	if !first {
+		<-told
+		return died
+	}
+	m.child.kill()
+	m.cancel()
+	m.calls.close()
+	<-m.child.done
+	if code := m.child.log.failure(); code != 0 && died.Code == 0 {
+		died.Err, died.Code = m.child.how(), code
+	}
+	m.plug.Kill() // what is left: the connection, the socket
+	m.tell(died)
+	close(told)
+	return died
+}
+
+func (m *module) tell(died *Died) {
+	if m.cfg.OnDeath != nil {
+		m.cfg.OnDeath(died)
+	}
+}
+
+// failed is the reason for which the module is gone, or nil.
+func (m *module) failed() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.died == nil {
+		return nil
+	}
+	return m.died
+}
+
+// shut ends a module that has nothing more to do, and returns when its process is dead.
+func (m *module) shut() {
+	m.mu.Lock()
+	m.closing = true
+	dead := m.died != nil
+	m.mu.Unlock()
+	m.cancel()
+	m.calls.close()
+	if dead {
+		return
+	}
+	m.child.end(5 * time.Second)
+	m.plug.Kill()
+}
+
+// call makes a call that is answered soon.
+func (m *module) call(what string, limit time.Duration, fn func(ctx context.Context) error) error {
+	if err := m.failed(); err != nil {
+		return m.fail(err)
+	}
+	k := m.calls.begin(what, limit)
+	err := fn(m.ctx)
+	m.calls.end(k)
+	if err != nil {
+		return m.broken(what, err)
+	}
+	return nil
+}
+
+// maxSocketName bounds the path of a folder for sockets: the system has 104 bytes or a few
+// more for the whole name.
+const maxSocketName = 60
+
+// runDir makes and empties the folder in which the socket's directory is made.
+func runDir(dir string) (string, error) {
+	if dir == "" || len(dir) > maxSocketName {
+		return "", nil
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return "", err
+	}
+	return dir, os.MkdirAll(dir, 0o700)
+}
+
+// A lineWriter logs what a module prints, line by line.
+type lineWriter struct {
+	log  *slog.Logger
+	rest []byte
+}
+
+func (w *lineWriter) Write(b []byte) (int, error) {
+	n := len(b)
+	for len(b) > 0 {
+		line, rest, whole := strings.Cut(string(b), "\n")
+		w.rest = append(w.rest, line...)
+		b = []byte(rest)
+		if !whole && len(w.rest) < maxLine {
+			break
+		}
+		if text := strings.TrimSpace(strings.ToValidUTF8(string(w.rest), "?")); text != "" {
+			w.log.Info(text)
+		}
+		w.rest = w.rest[:0]
+	}
+	return n, nil
+}

@@ -1,0 +1,354 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	pb "github.com/zkcore/zkcore/plugins/process/modulepb"
+	"github.com/zkcore/zkcore/plugins/storage"
+)
+
+// Storage is the Open of a store in a process of its own.
+func Storage(cfg Config) storage.Open {
+	return func(sc storage.Config) (storage.Store, error) { return openStore(cfg, sc) }
+}
+
+// A store is the node's side of a store in another process.
+type store struct {
+	m *module
+	c pb.StorageClient
+
+	mu      sync.Mutex
+	changed sync.Cond // now is there again
+	now     *version  // what View shows; nil while a change is under way
+	idle    []uint64  // versions that nobody looks at any more
+	applied int64
+	durable int64
+	closed  bool
+	dead    error // the module is gone: views show nothing
+
+	buf []byte // of a batch; Commit's
+}
+
+var _ storage.Store = (*store)(nil)
+
+// A version is a state of the store that the module keeps pinned.
+type version struct {
+	no      uint64
+	applied int64
+	len     int
+	views   int
+}
+
+func openStore(cfg Config, sc storage.Config) (*store, error) {
+	m, err := start(cfg, kindStorage)
+	if err != nil {
+		return nil, err
+	}
+	s := &store{m: m, c: pb.NewStorageClient(m.conn)}
+	s.changed.L = &s.mu
+	var st *pb.StoreState
+	err = m.call("open", m.slow(), func(ctx context.Context) (err error) {
+		st, err = s.c.Open(ctx, &pb.StorageConfig{
+			Dir: sc.Dir, Options: sc.Options, Debug: m.log.Enabled(ctx, -4), MaxMessage: int64(m.cfg.MaxMessage),
+		})
+		return err
+	})
+	if err != nil {
+		m.shut()
+		return nil, err
+	}
+	if err := fromWire(kindStorage, st.Error); err != nil {
+		m.shut()
+		return nil, err
+	}
+	if err := s.take(st); err != nil {
+		m.shut()
+		return nil, err
+	}
+	return s, nil
+}
+
+// slow is how long a call may take that writes much.
+func (m *module) slow() time.Duration { return 10 * m.cfg.Timeout }
+
+// take makes a state that the module has told the one that View shows.
+func (s *store) take(st *pb.StoreState) error {
+	if st.Applied < 0 || st.Durable < 0 || st.Len < 0 {
+		return s.m.fail(fmt.Errorf("what it says of its state is %v", st))
+	}
+	s.mu.Lock()
+	s.now = &version{no: st.Version, applied: st.Applied, len: int(st.Len)}
+	s.applied, s.durable = st.Applied, st.Durable
+	s.changed.Broadcast()
+	s.mu.Unlock()
+	return nil
+}
+
+// leave gives up the present version, and all that nobody looks at, before a change.
+func (s *store) leave() (release []uint64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return nil, storage.ErrClosed
+	case s.dead != nil:
+		return nil, s.dead
+	}
+	if s.now.views == 0 {
+		s.idle = append(s.idle, s.now.no)
+	}
+	s.now = nil
+	release, s.idle = s.idle, nil
+	return release, nil
+}
+
+// change makes a call that changes the state.
+func (s *store) change(what string, limit time.Duration, fn func(ctx context.Context, release []uint64) (*pb.StoreState, error)) error {
+	release, err := s.leave()
+	if err != nil {
+		return err
+	}
+	var st *pb.StoreState
+	err = s.m.call(what, limit, func(ctx context.Context) (err error) {
+		st, err = fn(ctx, release)
+		return err
+	})
+	if err == nil {
+		err = s.take(st)
+	}
+	if err != nil {
+		s.mu.Lock()
+		s.dead = err
+		s.now = &version{applied: s.applied}
+		s.changed.Broadcast()
+		s.mu.Unlock()
+		return err
+	}
+	return fromWire(kindStorage, st.Error)
+}
+
+func (s *store) Commit(b *storage.Batch) error {
+	s.buf = appendBatch(s.buf[:0], b)
+	err := s.change("commit", s.m.slow(), func(ctx context.Context, release []uint64) (*pb.StoreState, error) {
+		stream, err := s.c.Commit(ctx)
+		if err != nil {
+			return nil, err
+		}
+		err = chunks(s.buf, func(piece []byte) error {
+			err := stream.Send(&pb.Chunk{Data: piece, Release: release})
+			release = nil
+			return err
+		})
+		if err != nil && !errors.Is(err, io.EOF) { // the answer says why
+			return nil, err
+		}
+		return stream.CloseAndRecv()
+	})
+	if cap(s.buf) > 16*chunkSize {
+		s.buf = nil
+	}
+	return err
+}
+
+func (s *store) Reset() error {
+	return s.change("reset", s.m.slow(), func(ctx context.Context, release []uint64) (*pb.StoreState, error) {
+		return s.c.Reset(ctx, &pb.StoreRequest{Release: release})
+	})
+}
+
+func (s *store) Flush(ctx context.Context) error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return storage.ErrClosed
+	}
+	s.mu.Unlock()
+	var st *pb.StoreState
+	err := s.m.call("flush", s.m.slow(), func(mctx context.Context) error {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(mctx, cancel)()
+		var err error
+		st, err = s.c.Flush(ctx, &pb.StoreRequest{})
+		if ctx.Err() != nil && mctx.Err() == nil && status.Code(err) == codes.Canceled {
+			st, err = &pb.StoreState{Error: toWire(ctx.Err())}, nil
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil && st.Error != nil {
+		return err
+	}
+	if st.Error == nil {
+		s.mu.Lock()
+		s.durable = st.Durable
+		s.mu.Unlock()
+	}
+	return fromWire(kindStorage, st.Error)
+}
+
+func (s *store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return storage.ErrClosed
+	}
+	s.closed = true
+	s.mu.Unlock()
+	var st *pb.StoreState
+	err := s.m.call("close", s.m.slow(), func(ctx context.Context) (err error) {
+		st, err = s.c.Close(ctx, &pb.StoreRequest{})
+		return err
+	})
+	s.m.shut()
+	if err != nil {
+		return err
+	}
+	return fromWire(kindStorage, st.Error)
+}
+
+func (s *store) Applied() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.applied
+}
+
+func (s *store) Durable() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.durable
+}
+
+func (s *store) View() storage.View {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.now == nil {
+		s.changed.Wait()
+	}
+	s.now.views++
+	return &view{s: s, v: s.now}
+}
+
+// A view shows one version.
+type view struct {
+	s *store
+	v *version
+}
+
+func (v *view) Applied() int64 { return v.v.applied }
+func (v *view) Len() int       { return v.v.len }
+
+func (v *view) Release() {
+	s := v.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v.v.views--; v.v.views == 0 && v.v != s.now {
+		s.idle = append(s.idle, v.v.no)
+	}
+}
+
+func (v *view) Get(path string) (rec storage.Record, ok bool, err error) {
+	r, err := v.get("get", v.s.c.Get, &pb.GetRequest{Version: v.v.no, Key: []byte(path)})
+	if err != nil || !r.Found {
+		return rec, false, err
+	}
+	rec = storage.Record{Head: r.Head, Data: r.Data}
+	switch {
+	case r.NoData:
+		rec.Data = nil
+	case rec.Data == nil:
+		rec.Data = []byte{}
+	}
+	if rec.Head == nil {
+		rec.Head = []byte{}
+	}
+	return rec, true, nil
+}
+
+func (v *view) TableGet(table, key string) (value []byte, ok bool, err error) {
+	r, err := v.get("table get", v.s.c.TableGet, &pb.GetRequest{Version: v.v.no, Table: []byte(table), Key: []byte(key)})
+	if err != nil || !r.Found {
+		return nil, false, err
+	}
+	return r.Data, true, nil
+}
+
+func (v *view) get(what string, do func(context.Context, *pb.GetRequest, ...grpc.CallOption) (*pb.GetReply, error), req *pb.GetRequest) (*pb.GetReply, error) {
+	var r *pb.GetReply
+	err := v.s.m.call(what, v.s.m.cfg.Timeout, func(ctx context.Context) (err error) {
+		r, err = do(ctx, req)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r, fromWire(kindStorage, r.Error)
+}
+
+func (v *view) Children(path string, fn func(name string) bool) error {
+	return v.scan("children", v.s.c.Children, &pb.ScanRequest{Version: v.v.no, Key: []byte(path)},
+		func(b []byte) (bool, error) { return scanNames(b, fn) })
+}
+
+func (v *view) Walk(fn func(path string, rec storage.Record) bool) error {
+	return v.scan("walk", v.s.c.Walk, &pb.ScanRequest{Version: v.v.no},
+		func(b []byte) (bool, error) { return scanRecords(b, fn) })
+}
+
+func (v *view) TableScan(table, prefix string, fn func(key string, value []byte) bool) error {
+	return v.scan("table scan", v.s.c.TableScan, &pb.ScanRequest{Version: v.v.no, Table: []byte(table), Key: []byte(prefix)},
+		func(b []byte) (bool, error) { return scanEntries(b, fn) })
+}
+
+// scan makes a call that is answered by a stream. The module has its time for each piece of
+// it; what is done with a piece may take as long as it likes.
+func (v *view) scan(what string, do func(context.Context, *pb.ScanRequest, ...grpc.CallOption) (grpc.ServerStreamingClient[pb.Chunk], error),
+	req *pb.ScanRequest, take func([]byte) (more bool, err error)) error {
+	m := v.s.m
+	if err := m.failed(); err != nil {
+		return m.fail(err)
+	}
+	ctx, cancel := context.WithCancel(m.ctx)
+	defer cancel()
+	var stream grpc.ServerStreamingClient[pb.Chunk]
+	err := m.call(what, m.cfg.Timeout, func(context.Context) (err error) {
+		stream, err = do(ctx, req)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for {
+		var piece *pb.Chunk
+		err := m.call(what, m.cfg.Timeout, func(context.Context) (err error) {
+			if piece, err = stream.Recv(); errors.Is(err, io.EOF) {
+				piece, err = nil, nil
+			}
+			return err
+		})
+		if err != nil || piece == nil {
+			return err
+		}
+		if err := fromWire(kindStorage, piece.Error); err != nil {
+			return err
+		}
+		more, err := take(piece.Data)
+		if err != nil {
+			return m.fail(fmt.Errorf("%s: %w", what, err))
+		}
+		if !more {
+			return nil
+		}
+	}
+}

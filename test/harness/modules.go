@@ -1,0 +1,68 @@
+package harness
+
+import (
+	"cmp"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/zkcore/zkcore/plugins"
+	"github.com/zkcore/zkcore/plugins/process"
+)
+
+// A program is a module's, built for this test process.
+type program struct {
+	path, sum string
+	err       error
+}
+
+var programs struct {
+	sync.Mutex
+	made map[string]*program
+}
+
+// Module returns the program of a module, built from this checkout the first time that the test
+// process asks for it, and its checksum.
+func Module(t testing.TB, kind, name string) (path, sha256 string) {
+	t.Helper()
+	file := plugins.FileName(kind, name)
+	programs.Lock()
+	defer programs.Unlock()
+	p := programs.made[file]
+	if p == nil {
+		p = new(program)
+		if p.path, p.err = compileProgram(file); p.err == nil {
+			p.sum, p.err = process.Sum(p.path)
+		}
+		if programs.made == nil {
+			programs.made = map[string]*program{}
+		}
+		programs.made[file] = p
+	}
+	if p.err != nil {
+		t.Fatal(p.err)
+	}
+	return p.path, p.sum
+}
+
+// modules are the lines of zoo.cfg that choose the modules.
+func modules(t testing.TB, opt Options) map[string]string {
+	t.Helper()
+	cfg := map[string]string{}
+	for kind, value := range map[string]string{
+		plugins.KindConsensus: cmp.Or(opt.Consensus, os.Getenv("ZKCORE_TEST_CONSENSUS")),
+		plugins.KindStorage:   cmp.Or(opt.Storage, os.Getenv("ZKCORE_TEST_STORAGE")),
+	} {
+		if value == "" {
+			continue
+		}
+		name, ok := strings.CutPrefix(value, "process:")
+		if ok {
+			path, sum := Module(t, kind, name)
+			value, cfg["zkcore.plugin."+name+".sha256"] = path, sum
+		}
+		cfg[kind] = value
+	}
+	return cfg
+}
