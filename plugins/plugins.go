@@ -7,6 +7,7 @@ package plugins
 import (
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -39,6 +40,35 @@ func (s Set) OpenStorage(name string) (storage.Open, error) {
 	}
 	return nil, fmt.Errorf("no storage module %q in this binary: it has %s", name, names(s.Storage))
 }
+
+// The kinds of module, as the configuration's keys and the names of files have them.
+const (
+	KindConsensus = "consensus"
+	KindStorage   = "storage"
+)
+
+// FileName is what the program of a module is called that runs as a process:
+// zkcore-storage-bolt.
+func FileName(kind, name string) string { return "zkcore-" + kind + "-" + name }
+
+// Name is the name of the module that the configuration chooses by value: value
+// itself, or, if it is the path of a program, what the program's name says. By
+// it the configuration's keys for a module are called.
+func Name(value string) string {
+	if !IsPath(value) {
+		return value
+	}
+	base := filepath.Base(value)
+	for _, kind := range []string{KindConsensus, KindStorage} {
+		if name, ok := strings.CutPrefix(base, FileName(kind, "")); ok && name != "" {
+			return name
+		}
+	}
+	return base
+}
+
+// IsPath says whether value names a program, not a module.
+func IsPath(value string) bool { return strings.ContainsRune(value, filepath.Separator) }
 
 func names[T any](m map[string]T) string {
 	return strings.Join(slices.Sorted(maps.Keys(m)), ", ")

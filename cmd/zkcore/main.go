@@ -82,14 +82,14 @@ file, or by one of Apache's properties (-Dzookeeper.snapCount=1000); the earlier
 			if err != nil {
 				return fmt.Errorf("invalid config, exiting abnormally: %w", err)
 			}
-			return run(cmd.Context(), cfg, os.Stderr)
+			return run(cmd.Context(), cfg, o.crashes, os.Stderr)
 		},
 	}
 	cmd.Version = fmt.Sprintf("zkcore %s, compatible with Apache ZooKeeper, version %s", admin.Release(), admin.VersionText())
 	cmd.SetVersionTemplate("{{.Version}}\n")
 	o.flags(cmd.Flags())
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &coded{exitConfig, err} })
-	cmd.AddCommand(fourLetterCommand(), storageCommand(), snapshotCommand(), &cobra.Command{
+	cmd.AddCommand(fourLetterCommand(), storageCommand(), snapshotCommand(), pluginCommand(), &cobra.Command{
 		Use:   "version",
 		Short: "print the version",
 		Args:  cobra.NoArgs,

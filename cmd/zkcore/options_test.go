@@ -77,7 +77,7 @@ func TestModules(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = run(t.Context(), c, io.Discard)
+		err = run(t.Context(), c, 0, io.Discard)
 		var bad *config.Error
 		if !errors.As(err, &bad) || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%v: %v, want %q", tc.args, err, tc.want)

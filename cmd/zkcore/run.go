@@ -26,7 +26,7 @@ import (
 )
 
 // run serves until a signal ends it.
-func run(ctx context.Context, cfg *config.Config, out io.Writer) error {
+func run(ctx context.Context, cfg *config.Config, crashes int, out io.Writer) error {
 	if ctx == nil {
 		ctx = context.Background()
 	}
@@ -41,20 +41,20 @@ func run(ctx context.Context, cfg *config.Config, out io.Writer) error {
 	if cfg.MemoryLimit > 0 {
 		debug.SetMemoryLimit(cfg.MemoryLimit)
 	}
-	openConsensus, err := builtin.OpenConsensus(cfg.Consensus)
-	if err != nil {
-		return unusable(cfg, "consensus", err)
-	}
-	openStorage, err := builtin.OpenStorage(cfg.Storage)
-	if err != nil {
-		return unusable(cfg, "storage", err)
-	}
-
 	inv.Stop = func(b inv.Broken) {
 		log.Error("stopping at once: "+b.Error(), "exit", consensus.ExitInvariant, "stack", string(debug.Stack()))
 		os.Exit(consensus.ExitInvariant)
 	}
 	registry := metrics.New(nil)
+	super := newSupervisor(log, cfg.Plugins.MaxCrashes, crashes)
+	openConsensus, openStorage, err := openers(cfg, log, registry, super)
+	if err != nil {
+		return err
+	}
+	if super.wait(ctx) != nil {
+		log.Info("stopped: a signal asks for it")
+		return nil
+	}
 	words := &admin.Words{Config: cfg, Metrics: registry, Log: log, Descriptors: descriptors, Refusals: new(admin.Limiter)}
 	nc := nodeConfig(cfg)
 	nc.OpenConsensus, nc.OpenStorage = openConsensus, openStorage
@@ -72,6 +72,7 @@ func run(ctx context.Context, cfg *config.Config, out io.Writer) error {
 		}
 		return report(log, "can't start", err)
 	}
+	super.node.Store(n)
 	if cfg.MetricsEnabled {
 		w := *words
 		w.Source = source{n, cfg.SessionlessTimeout, ""}
@@ -83,6 +84,7 @@ func run(ctx context.Context, cfg *config.Config, out io.Writer) error {
 	}
 	<-ctx.Done()
 	stop() // a second signal ends it the hard way
+	super.stopping.Store(true)
 	log.Info("stopping: a signal asks for it")
 	if err := n.Close(); err != nil {
 		return report(log, "stopped, but not in order", err)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/zkcore/zkcore/core/quorum"
+	"github.com/zkcore/zkcore/plugins"
 )
 
 // Config is a server's configuration, checked.
@@ -13,7 +14,10 @@ type Config struct {
 	// File is the path of zoo.cfg, Text its content; empty without a file.
 	File, Text string
 
+	// Consensus and Storage are the names of modules, or the paths of programs.
 	Consensus, Storage string
+	// Plugins is about the modules that are programs of their own.
+	Plugins Plugins
 
 	// ServerID is myid; 0 standalone without a myid.
 	ServerID int64
@@ -72,6 +76,15 @@ type Config struct {
 	origins map[string]Origin
 }
 
+// Plugins is what is configured of modules that run as processes.
+type Plugins struct {
+	Dir        string            // where those are looked for that are not built in
+	SHA256     map[string]string // checksums of programs, by the names of the modules
+	Timeout    time.Duration     // of a call
+	MaxCrashes int               // before the server gives up
+	CacheBytes int64             // of records of a store that is a process
+}
+
 // Origin is where a key was set: the zero Origin if nowhere.
 func (c *Config) Origin(key string) Origin { return c.origins[key] }
 
@@ -111,6 +124,21 @@ func load(s Settings, path, text string) (*Config, error) {
 func (c *Config) readModules(r *reader) {
 	c.Consensus = r.text("consensus", "zab")
 	c.Storage = r.text("storage", "mem")
+	p := &c.Plugins
+	p.Dir = r.text("zkcore.plugin.dir", "")
+	p.Timeout = time.Duration(r.property("zkcore.plugin.timeoutMs", 10000, 10, 1<<31)) * time.Millisecond
+	p.MaxCrashes = int(r.property("zkcore.plugin.maxCrashes", 10, 0, 1<<20))
+	p.CacheBytes = r.property("zkcore.plugin.cacheBytes", 64<<20, 0, 1<<40)
+	p.SHA256 = map[string]string{}
+	for _, key := range r.s.Keys() {
+		rest, ok := strings.CutPrefix(key, "zkcore.plugin.")
+		if !ok {
+			continue
+		}
+		if name, ok := strings.CutSuffix(rest, ".sha256"); ok && name != "" {
+			p.SHA256[name] = r.text(key, "")
+		}
+	}
 }
 
 func (c *Config) readFiles(r *reader) {
@@ -263,8 +291,8 @@ func (c *Config) readOptions(r *reader) {
 			r.taken[key] = true
 		}
 	}
-	prefix := "zkcore.storage." + c.Storage + "."
-	own := "zkcore.consensus." + c.Consensus + "."
+	prefix := "zkcore.storage." + plugins.Name(c.Storage) + "."
+	own := "zkcore.consensus." + plugins.Name(c.Consensus) + "."
 	for _, key := range r.s.Keys() {
 		v, _ := r.s.Get(key)
 		if name, ok := strings.CutPrefix(key, prefix); ok {

@@ -161,6 +161,19 @@ func (s *Server) CloseListeners() {
 	clear(s.listeners)
 }
 
+// Cut stops accepting and ends all connections at once, whatever is under way on
+// them. It takes no connection's lock and waits for nobody: it is for a server
+// whose state is not to be shown any more, where somebody may wait for ever.
+func (s *Server) Cut() {
+	s.CloseListeners()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for _, c := range s.conns {
+		c.nc.Close()
+	}
+}
+
 // Close stops accepting, closes all connections and waits until nothing of the
 // server runs any more.
 func (s *Server) Close() {

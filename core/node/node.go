@@ -197,6 +197,10 @@ func (n *Node) Close() error {
 	return n.closeErr
 }
 
+// Cut takes the node out of service at once: its client ports are closed, and so are its
+// connections. It waits for nobody, also if the node's parts do.
+func (n *Node) Cut() { n.conns.Cut() }
+
 // fail ends the process.
 func (n *Node) fail(code int, err error) {
 	n.failed.Store(true)

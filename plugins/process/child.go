@@ -19,13 +19,14 @@ import (
 // A child is a module's process. It is known by its handle, never by its number: nobody else
 // can be meant.
 type child struct {
-	cmd    *exec.Cmd
-	file   *os.File // what is started
-	args   []string
-	path   string
-	stdin  *os.File // closing it tells the module to end
-	stdout *os.File
-	log    *logReader
+	cmd     *exec.Cmd
+	file    *os.File // what is started
+	args    []string
+	running *Running
+	path    string
+	stdin   *os.File // closing it tells the module to end
+	stdout  *os.File
+	log     *logReader
 
 	killOnce sync.Once
 	stopOnce sync.Once
@@ -81,6 +82,7 @@ func (c *child) Start(context.Context) error {
 		close(c.done)
 		return err
 	}
+	c.running.add(c)
 	go c.log.run(stderr)
 	return nil
 }

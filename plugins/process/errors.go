@@ -17,6 +17,9 @@ type Refused struct {
 	Err  error
 }
 
+// ExitCode is that of a configuration that is wrong.
+func (e *Refused) ExitCode() int { return 2 }
+
 func (e *Refused) Error() string { return fmt.Sprintf("module %s: %v", e.Path, e.Err) }
 func (e *Refused) Unwrap() error { return e.Err }
 

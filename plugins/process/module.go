@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -17,14 +16,14 @@ import (
 	"github.com/hashicorp/go-plugin/runner"
 	"google.golang.org/grpc"
 
+	"github.com/zkcore/zkcore/plugins"
 	"github.com/zkcore/zkcore/plugins/consensus"
 	pb "github.com/zkcore/zkcore/plugins/process/modulepb"
 )
 
-// The kinds of module.
 const (
-	kindConsensus = "consensus"
-	kindStorage   = "storage"
+	kindConsensus = plugins.KindConsensus
+	kindStorage   = plugins.KindStorage
 )
 
 // Config says which program a module is, and how it is dealt with.
@@ -50,9 +49,12 @@ type Config struct {
 
 	Log     *slog.Logger
 	Metrics consensus.Metrics
-	// OnDeath is told when the module dies without having been asked to, before any call
-	// returns an error for it, once. Calls wait until it has returned; it may as well not.
+	// OnDeath is told when the module dies without having been asked to, or is about to be
+	// killed, before any call returns an error for it, once. Calls wait until it has returned;
+	// it may as well not.
 	OnDeath func(*Died)
+	// Running, if it is set, knows the process while it runs.
+	Running *Running
 
 	args    []string // of tests
 	version int      // of tests: the version that is asked for
@@ -60,7 +62,7 @@ type Config struct {
 
 func (c *Config) defaults() {
 	if c.Name == "" {
-		c.Name = ModuleName(c.Path)
+		c.Name = plugins.Name(c.Path)
 	}
 	if c.Timeout <= 0 {
 		c.Timeout = 10 * time.Second
@@ -77,20 +79,6 @@ func (c *Config) defaults() {
 	if c.version == 0 {
 		c.version = contractVersion
 	}
-}
-
-// FilePrefix is what the names of a kind's files begin with: "zkcore-storage-".
-func FilePrefix(kind string) string { return "zkcore-" + kind + "-" }
-
-// ModuleName is the name of the module in a file: "bolt" for zkcore-storage-bolt.
-func ModuleName(path string) string {
-	name := filepath.Base(path)
-	for _, kind := range []string{kindConsensus, kindStorage} {
-		if rest, ok := strings.CutPrefix(name, FilePrefix(kind)); ok && rest != "" {
-			return rest
-		}
-	}
-	return name
 }
 
 // A module is a running process and the connection to it.
@@ -140,7 +128,7 @@ func (m *module) start() error {
 		VersionedPlugins: map[int]plugin.PluginSet{m.cfg.version: {pluginName: connect{}}},
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
 			m.child = &child{
-				cmd: &exec.Cmd{Env: cmd.Env}, file: file, path: m.cfg.Path, args: m.cfg.args,
+				cmd: &exec.Cmd{Env: cmd.Env}, file: file, path: m.cfg.Path, args: m.cfg.args, running: m.cfg.Running,
 				log: newLogReader(m.log), done: make(chan struct{}),
 			}
 			return m.child, nil
@@ -187,6 +175,9 @@ func (m *module) start() error {
 			return &Refused{m.cfg.Path, fmt.Errorf("it speaks another version than this server, which speaks %d: %w", m.cfg.version, err)}
 		}
 		died := &Died{Module: m.name(), Err: fmt.Errorf("it does not start: %w", err), Code: m.child.log.failure()}
+		if died.Code != 0 {
+			died.Err = m.child.how()
+		}
 		if !inTime {
 			died.Err = fmt.Errorf("it does not answer within %v of its start", m.cfg.StartTimeout)
 		}
@@ -307,12 +298,9 @@ func (m *module) fail(why error) error {
 	m.child.kill()
 	m.cancel()
 	m.calls.close()
-	<-m.child.done
-	if code := m.child.log.failure(); code != 0 && died.Code == 0 {
-		died.Err, died.Code = m.child.how(), code
-	}
-	m.plug.Kill() // what is left: the connection, the socket
 	m.tell(died)
+	<-m.child.done
+	m.plug.Kill() // what is left: the connection, the socket
 	close(told)
 	return died
 }
@@ -360,6 +348,47 @@ func (m *module) call(what string, limit time.Duration, fn func(ctx context.Cont
 		return m.broken(what, err)
 	}
 	return nil
+}
+
+// Running are the processes of modules that run. The zero Running is ready for use, and a nil
+// one knows nothing.
+type Running struct {
+	mu       sync.Mutex
+	children map[*child]struct{}
+}
+
+func (r *Running) add(c *child) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	if r.children == nil {
+		r.children = map[*child]struct{}{}
+	}
+	r.children[c] = struct{}{}
+	r.mu.Unlock()
+	go func() {
+		<-c.done
+		r.mu.Lock()
+		delete(r.children, c)
+		r.mu.Unlock()
+	}()
+}
+
+// Kill kills all processes and returns when they are dead.
+func (r *Running) Kill() {
+	r.mu.Lock()
+	all := make([]*child, 0, len(r.children))
+	for c := range r.children {
+		all = append(all, c)
+	}
+	r.mu.Unlock()
+	for _, c := range all {
+		c.kill()
+	}
+	for _, c := range all {
+		<-c.done
+	}
 }
 
 // maxSocketName bounds the path of a folder for sockets: the system has 104 bytes or a few

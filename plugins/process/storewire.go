@@ -63,10 +63,8 @@ func decodeBatch(b []byte, ops []storage.Op) (storage.Batch, error) {
 			op.Table, op.Path, op.Data = r.string(), r.string(), r.bytes()
 		case storage.OpTableDelete:
 			op.Table, op.Path = r.string(), r.string()
-		case storage.OpDelete:
+		default: // a kind that is none is for the store to refuse
 			op.Path = r.string()
-		default:
-			r.fail()
 		}
 		batch.Ops = append(batch.Ops, op)
 	}

@@ -1,0 +1,73 @@
+// Package process holds the tests of modules as processes that span modules: the kits of both
+// contracts on the real modules behind a process boundary, and servers whose modules are
+// killed, stopped and swapped.
+package process
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/zkcore/zkcore/plugins/process"
+	"github.com/zkcore/zkcore/plugins/storage"
+	"github.com/zkcore/zkcore/plugins/storage/storagetest"
+
+	"github.com/zkcore/zkcore/plugins/consensus/consensustest"
+)
+
+// bin is the folder with the modules' programs, made once.
+var bin string
+
+func TestMain(m *testing.M) {
+	code := func() int {
+		dir, err := os.MkdirTemp("", "zkcore-modules")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		bin = dir
+		out, err := exec.Command("go", "build", "-o", bin+"/", "../../cmd/zkcore", "../../cmd/zkcore-storage-mem", "../../cmd/zkcore-consensus-zab").CombinedOutput()
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "build the modules: %v\n%s", err, out)
+			return 1
+		}
+		return m.Run()
+	}()
+	os.Exit(code)
+}
+
+var sums sync.Map
+
+// module is the configuration of one of the modules.
+func module(t testing.TB, name string) process.Config {
+	t.Helper()
+	path := filepath.Join(bin, name)
+	sum, ok := sums.Load(path)
+	if !ok {
+		s, err := process.Sum(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sums.Store(path, s)
+		sum = s
+	}
+	return process.Config{Path: path, SHA256: sum.(string), Timeout: waitForIt}
+}
+
+func TestStorageContract(t *testing.T) {
+	storagetest.Run(t, storagetest.Factory{Open: func(t testing.TB) storage.Store {
+		s, err := process.Storage(module(t, "zkcore-storage-mem"))(storage.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}})
+}
+
+func TestConsensusContract(t *testing.T) {
+	consensustest.Run(t, process.Consensus(module(t, "zkcore-consensus-zab")))
+}
