@@ -52,7 +52,7 @@ var kinds = []struct {
 	{pb.Error_KIND_NOT_NOW, map[string]error{kindConsensus: consensus.ErrNotNow}},
 	{pb.Error_KIND_UNSUPPORTED, map[string]error{kindConsensus: consensus.ErrUnsupported}},
 	{pb.Error_KIND_CLOSED, map[string]error{kindConsensus: consensus.ErrClosed, kindStorage: storage.ErrClosed}},
-	{pb.Error_KIND_DAMAGED, map[string]error{kindConsensus: consensus.ErrDamaged, kindStorage: consensus.ErrDamaged}},
+	{pb.Error_KIND_DAMAGED, map[string]error{kindConsensus: consensus.ErrDamaged, kindStorage: storage.ErrDamaged}},
 	{pb.Error_KIND_CANCELED, map[string]error{kindConsensus: context.Canceled, kindStorage: context.Canceled}},
 }
 

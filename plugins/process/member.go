@@ -67,6 +67,7 @@ func openMember(cfg Config, cc consensus.Config, n consensus.Node) (*member, err
 		snapshots: map[uint64]*snapshot{},
 	}
 	m.calls.more.L = &m.calls.mu
+	go mod.health()
 	stream, err := m.c.Run(mod.ctx)
 	if err != nil {
 		err = mod.broken("open", err)

@@ -67,7 +67,7 @@ func (s *memberServer) get() consensus.Member {
 	return s.member
 }
 
-func (s *memberServer) alive() {
+func (s *memberServer) alive(*pb.HealthReply) {
 	if m := s.get(); m != nil {
 		m.Status()
 	}

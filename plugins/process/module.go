@@ -90,6 +90,7 @@ type module struct {
 	plug  *plugin.Client
 	conn  *grpc.ClientConn
 	calls *calls
+	well  func(*pb.HealthReply) // is told what a health call has brought; it may be nil
 
 	ctx    context.Context // ends with the module
 	cancel context.CancelFunc
@@ -223,7 +224,6 @@ func (m *module) dial() error {
 		return &Refused{m.cfg.Path, fmt.Errorf("it is a %q module, not a %q one", d.Kind, m.kind)}
 	}
 	go m.watch()
-	go m.health()
 	return nil
 }
 
@@ -251,11 +251,14 @@ func (m *module) health() {
 		case <-t.C:
 		}
 		k := m.calls.begin("a health call", m.cfg.Timeout)
-		_, err := c.Health(m.ctx, &pb.HealthRequest{})
+		r, err := c.Health(m.ctx, &pb.HealthRequest{})
 		m.calls.end(k)
 		if err != nil {
 			m.broken("a health call", err)
 			return
+		}
+		if m.well != nil {
+			m.well(r)
 		}
 	}
 }

@@ -55,8 +55,8 @@ func levelOf(debug bool) slog.Level {
 	return slog.LevelInfo
 }
 
-// serveModule serves a module of that kind. alive returns soon if it is well.
-func serveModule(kind string, version int, alive func(), register func(*grpc.Server)) {
+// serveModule serves a module of that kind. alive returns soon if it is well, and says what else there is to say.
+func serveModule(kind string, version int, alive func(*pb.HealthReply), register func(*grpc.Server)) {
 	if os.Getenv(handshake.MagicCookieKey) != handshake.MagicCookieValue {
 		fmt.Fprintf(os.Stderr, "%s is a %s module of zkcore: a server starts it that is told to use it, with --%s=%s\n",
 			os.Args[0], kind, kind, os.Args[0])
@@ -89,7 +89,7 @@ func serveModule(kind string, version int, alive func(), register func(*grpc.Ser
 type moduleServer struct {
 	pb.UnimplementedModuleServer
 	kind  string
-	alive func()
+	alive func(*pb.HealthReply)
 }
 
 func (s *moduleServer) Describe(context.Context, *pb.DescribeRequest) (*pb.Description, error) {
@@ -106,6 +106,7 @@ func (s *moduleServer) Describe(context.Context, *pb.DescribeRequest) (*pb.Descr
 }
 
 func (s *moduleServer) Health(context.Context, *pb.HealthRequest) (*pb.HealthReply, error) {
-	s.alive()
-	return &pb.HealthReply{}, nil
+	r := new(pb.HealthReply)
+	s.alive(r)
+	return r, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -35,6 +36,9 @@ type store struct {
 	closed  bool
 	dead    error // the module is gone: views show nothing
 
+	fail   func(error)
+	failed bool // fail was told; well's
+
 	buf []byte // of a batch; Commit's
 }
 
@@ -49,16 +53,21 @@ type version struct {
 }
 
 func openStore(cfg Config, sc storage.Config) (*store, error) {
+	if sc.Log != nil {
+		cfg.Log = sc.Log
+	}
 	m, err := start(cfg, kindStorage)
 	if err != nil {
 		return nil, err
 	}
-	s := &store{m: m, c: pb.NewStorageClient(m.conn)}
+	s := &store{m: m, c: pb.NewStorageClient(m.conn), fail: sc.Fail}
 	s.changed.L = &s.mu
+	m.well = s.well
+	go m.health()
 	var st *pb.StoreState
 	err = m.call("open", m.slow(), func(ctx context.Context) (err error) {
 		st, err = s.c.Open(ctx, &pb.StorageConfig{
-			Dir: sc.Dir, Options: sc.Options, Debug: m.log.Enabled(ctx, -4), MaxMessage: int64(m.cfg.MaxMessage),
+			Dir: sc.Dir, Options: sc.Options, Debug: m.log.Enabled(ctx, slog.LevelDebug), Discard: sc.Discard,
 		})
 		return err
 	})
@@ -75,6 +84,31 @@ func openStore(cfg Config, sc storage.Config) (*store, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// well takes what a health call has brought.
+func (s *store) well(r *pb.HealthReply) {
+	s.mu.Lock()
+	s.durable = max(s.durable, r.Durable)
+	s.mu.Unlock()
+	if r.Failed != nil && !s.failed && s.fail != nil {
+		s.failed = true
+		s.fail(fromWire(kindStorage, r.Failed))
+	}
+}
+
+func (s *store) Stats() storage.Stats {
+	if s.m.failed() != nil {
+		return storage.Stats{}
+	}
+	ctx, cancel := context.WithTimeout(s.m.ctx, statusPatience)
+	defer cancel()
+	st, err := s.c.Stats(ctx, &pb.StoreRequest{})
+	if err != nil {
+		return storage.Stats{} // it is a picture for an operator: the health calls see to the rest
+	}
+	return storage.Stats{File: st.File, Free: st.Free, Gathered: st.Gathered, Flushes: st.Flushes, FlushedOps: st.FlushedOps,
+		Cache: st.Cache, Hits: st.Hits, Misses: st.Misses}
 }
 
 // slow is how long a call may take that writes much.

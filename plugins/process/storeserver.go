@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 
@@ -23,6 +24,8 @@ type storeServer struct {
 	buf    []byte
 	ops    []storage.Op
 
+	failed atomic.Pointer[pb.Error]
+
 	mu    sync.Mutex
 	last  uint64
 	views map[uint64]*pinned
@@ -34,15 +37,30 @@ type pinned struct {
 	refs int
 }
 
+var errNotOpen = errors.New("the store is not open")
+
 var errUnknownVersion = errors.New("no such version of the state is pinned")
 
-func (s *storeServer) alive() {
+func (s *storeServer) alive(r *pb.HealthReply) {
 	s.mu.Lock()
 	store := s.store
 	s.mu.Unlock()
 	if store != nil {
-		store.Applied()
+		r.Durable = store.Durable()
 	}
+	r.Failed = s.failed.Load()
+}
+
+func (s *storeServer) Stats(context.Context, *pb.StoreRequest) (*pb.StoreStats, error) {
+	s.mu.Lock()
+	store := s.store
+	s.mu.Unlock()
+	if store == nil {
+		return nil, errNotOpen
+	}
+	st := store.Stats()
+	return &pb.StoreStats{File: st.File, Free: st.Free, Gathered: st.Gathered, Flushes: st.Flushes, FlushedOps: st.FlushedOps,
+		Cache: st.Cache, Hits: st.Hits, Misses: st.Misses}, nil
 }
 
 func (s *storeServer) Open(_ context.Context, c *pb.StorageConfig) (*pb.StoreState, error) {
@@ -51,7 +69,10 @@ func (s *storeServer) Open(_ context.Context, c *pb.StorageConfig) (*pb.StoreSta
 	if s.store != nil {
 		return nil, errors.New("the store is open already")
 	}
-	store, err := s.open(storage.Config{Dir: c.Dir, Options: c.Options})
+	store, err := s.open(storage.Config{
+		Dir: c.Dir, Options: c.Options, Discard: c.Discard, Log: logTo(stderr, levelOf(c.Debug)),
+		Fail: func(err error) { s.failed.CompareAndSwap(nil, toWire(err)) },
+	})
 	if err != nil {
 		return &pb.StoreState{Error: toWire(err)}, nil
 	}
@@ -109,7 +130,7 @@ func (s *storeServer) unpin(no uint64) {
 
 func (s *storeServer) ready() error {
 	if s.store == nil {
-		return errors.New("the store is not open")
+		return errNotOpen
 	}
 	return nil
 }

@@ -39,6 +39,10 @@ type Options struct {
 	Dir    string // holds the servers' folders, and stays; default is a folder that ends with the test
 	Binary string // a zkcore to run; default is Binary's
 
+	// Consensus and Storage choose the modules by their names: "zab", or "process:zab" for its
+	// program. The environment's ZKCORE_TEST_CONSENSUS and ZKCORE_TEST_STORAGE are the defaults.
+	Consensus, Storage string
+
 	Apache  []int    // ids of servers that are Apache's, whatever the environment says
 	JVMArgs []string // further arguments of the JVM, before the class
 
@@ -161,6 +165,9 @@ func (e *Ensemble) WriteConfig(s *Server) {
 		if err := os.WriteFile(myid, fmt.Appendf(nil, "%d\n", s.ID), 0o644); err != nil {
 			e.t.Fatal(err)
 		}
+	}
+	if !s.Apache {
+		maps.Copy(cfg, modules(e.t, e.opt))
 	}
 	maps.Copy(cfg, e.opt.Extra)
 	maps.Copy(cfg, s.Extra)

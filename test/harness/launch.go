@@ -110,18 +110,20 @@ func build() (string, error) {
 	return compile()
 }
 
-func compile(flags ...string) (string, error) {
+func compile(flags ...string) (string, error) { return compileProgram("zkcore", flags...) }
+
+func compileProgram(name string, flags ...string) (string, error) {
 	sweep()
 	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", buildPrefix, os.Getpid()))
 	if err != nil {
 		return "", err
 	}
-	bin := filepath.Join(dir, "zkcore")
-	args := append(append([]string{"build"}, flags...), "-o", bin, "./cmd/zkcore")
+	bin := filepath.Join(dir, name)
+	args := append(append([]string{"build"}, flags...), "-o", bin, "./cmd/"+name)
 	cmd := exec.Command("go", args...)
 	cmd.Dir = Root()
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build zkcore: %w\n%s", err, out)
+		return "", fmt.Errorf("build %s: %w\n%s", name, err, out)
 	}
 	return bin, nil
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/zkcore/zkcore/plugins"
-	"github.com/zkcore/zkcore/plugins/process"
+	module "github.com/zkcore/zkcore/plugins/process"
 )
 
 // A program is a module's, built for this test process.
@@ -33,7 +33,7 @@ func Module(t testing.TB, kind, name string) (path, sha256 string) {
 	if p == nil {
 		p = new(program)
 		if p.path, p.err = compileProgram(file); p.err == nil {
-			p.sum, p.err = process.Sum(p.path)
+			p.sum, p.err = module.Sum(p.path)
 		}
 		if programs.made == nil {
 			programs.made = map[string]*program{}

@@ -272,6 +272,8 @@ func (*HealthRequest) Descriptor() ([]byte, []int) {
 
 type HealthReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Durable       int64                  `protobuf:"varint,1,opt,name=durable,proto3" json:"durable,omitempty"` // of a store
+	Failed        *Error                 `protobuf:"bytes,2,opt,name=failed,proto3" json:"failed,omitempty"`    // a store can't keep what it holds any more
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -306,12 +308,26 @@ func (*HealthReply) Descriptor() ([]byte, []int) {
 	return file_modulepb_module_proto_rawDescGZIP(), []int{4}
 }
 
+func (x *HealthReply) GetDurable() int64 {
+	if x != nil {
+		return x.Durable
+	}
+	return 0
+}
+
+func (x *HealthReply) GetFailed() *Error {
+	if x != nil {
+		return x.Failed
+	}
+	return nil
+}
+
 type StorageConfig struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Dir           string                 `protobuf:"bytes,1,opt,name=dir,proto3" json:"dir,omitempty"`
 	Options       map[string]string      `protobuf:"bytes,2,rep,name=options,proto3" json:"options,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Debug         bool                   `protobuf:"varint,3,opt,name=debug,proto3" json:"debug,omitempty"`
-	MaxMessage    int64                  `protobuf:"varint,4,opt,name=max_message,json=maxMessage,proto3" json:"max_message,omitempty"`
+	Discard       bool                   `protobuf:"varint,4,opt,name=discard,proto3" json:"discard,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -367,9 +383,109 @@ func (x *StorageConfig) GetDebug() bool {
 	return false
 }
 
-func (x *StorageConfig) GetMaxMessage() int64 {
+func (x *StorageConfig) GetDiscard() bool {
 	if x != nil {
-		return x.MaxMessage
+		return x.Discard
+	}
+	return false
+}
+
+type StoreStats struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	File          int64                  `protobuf:"varint,1,opt,name=file,proto3" json:"file,omitempty"`
+	Free          int64                  `protobuf:"varint,2,opt,name=free,proto3" json:"free,omitempty"`
+	Gathered      int64                  `protobuf:"varint,3,opt,name=gathered,proto3" json:"gathered,omitempty"`
+	Flushes       int64                  `protobuf:"varint,4,opt,name=flushes,proto3" json:"flushes,omitempty"`
+	FlushedOps    int64                  `protobuf:"varint,5,opt,name=flushed_ops,json=flushedOps,proto3" json:"flushed_ops,omitempty"`
+	Cache         int64                  `protobuf:"varint,6,opt,name=cache,proto3" json:"cache,omitempty"`
+	Hits          int64                  `protobuf:"varint,7,opt,name=hits,proto3" json:"hits,omitempty"`
+	Misses        int64                  `protobuf:"varint,8,opt,name=misses,proto3" json:"misses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoreStats) Reset() {
+	*x = StoreStats{}
+	mi := &file_modulepb_module_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoreStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoreStats) ProtoMessage() {}
+
+func (x *StoreStats) ProtoReflect() protoreflect.Message {
+	mi := &file_modulepb_module_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoreStats.ProtoReflect.Descriptor instead.
+func (*StoreStats) Descriptor() ([]byte, []int) {
+	return file_modulepb_module_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *StoreStats) GetFile() int64 {
+	if x != nil {
+		return x.File
+	}
+	return 0
+}
+
+func (x *StoreStats) GetFree() int64 {
+	if x != nil {
+		return x.Free
+	}
+	return 0
+}
+
+func (x *StoreStats) GetGathered() int64 {
+	if x != nil {
+		return x.Gathered
+	}
+	return 0
+}
+
+func (x *StoreStats) GetFlushes() int64 {
+	if x != nil {
+		return x.Flushes
+	}
+	return 0
+}
+
+func (x *StoreStats) GetFlushedOps() int64 {
+	if x != nil {
+		return x.FlushedOps
+	}
+	return 0
+}
+
+func (x *StoreStats) GetCache() int64 {
+	if x != nil {
+		return x.Cache
+	}
+	return 0
+}
+
+func (x *StoreStats) GetHits() int64 {
+	if x != nil {
+		return x.Hits
+	}
+	return 0
+}
+
+func (x *StoreStats) GetMisses() int64 {
+	if x != nil {
+		return x.Misses
 	}
 	return 0
 }
@@ -384,7 +500,7 @@ type StoreRequest struct {
 
 func (x *StoreRequest) Reset() {
 	*x = StoreRequest{}
-	mi := &file_modulepb_module_proto_msgTypes[6]
+	mi := &file_modulepb_module_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -396,7 +512,7 @@ func (x *StoreRequest) String() string {
 func (*StoreRequest) ProtoMessage() {}
 
 func (x *StoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modulepb_module_proto_msgTypes[6]
+	mi := &file_modulepb_module_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -409,7 +525,7 @@ func (x *StoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreRequest.ProtoReflect.Descriptor instead.
 func (*StoreRequest) Descriptor() ([]byte, []int) {
-	return file_modulepb_module_proto_rawDescGZIP(), []int{6}
+	return file_modulepb_module_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *StoreRequest) GetRelease() []uint64 {
@@ -432,7 +548,7 @@ type StoreState struct {
 
 func (x *StoreState) Reset() {
 	*x = StoreState{}
-	mi := &file_modulepb_module_proto_msgTypes[7]
+	mi := &file_modulepb_module_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -444,7 +560,7 @@ func (x *StoreState) String() string {
 func (*StoreState) ProtoMessage() {}
 
 func (x *StoreState) ProtoReflect() protoreflect.Message {
-	mi := &file_modulepb_module_proto_msgTypes[7]
+	mi := &file_modulepb_module_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -457,7 +573,7 @@ func (x *StoreState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreState.ProtoReflect.Descriptor instead.
 func (*StoreState) Descriptor() ([]byte, []int) {
-	return file_modulepb_module_proto_rawDescGZIP(), []int{7}
+	return file_modulepb_module_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *StoreState) GetError() *Error {
@@ -506,7 +622,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_modulepb_module_proto_msgTypes[8]
+	mi := &file_modulepb_module_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -518,7 +634,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modulepb_module_proto_msgTypes[8]
+	mi := &file_modulepb_module_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -531,7 +647,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_modulepb_module_proto_rawDescGZIP(), []int{8}
+	return file_modulepb_module_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetRequest) GetVersion() uint64 {
@@ -568,7 +684,7 @@ type GetReply struct {
 
 func (x *GetReply) Reset() {
 	*x = GetReply{}
-	mi := &file_modulepb_module_proto_msgTypes[9]
+	mi := &file_modulepb_module_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -580,7 +696,7 @@ func (x *GetReply) String() string {
 func (*GetReply) ProtoMessage() {}
 
 func (x *GetReply) ProtoReflect() protoreflect.Message {
-	mi := &file_modulepb_module_proto_msgTypes[9]
+	mi := &file_modulepb_module_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -593,7 +709,7 @@ func (x *GetReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReply.ProtoReflect.Descriptor instead.
 func (*GetReply) Descriptor() ([]byte, []int) {
-	return file_modulepb_module_proto_rawDescGZIP(), []int{9}
+	return file_modulepb_module_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetReply) GetError() *Error {
@@ -642,7 +758,7 @@ type ScanRequest struct {
 
 func (x *ScanRequest) Reset() {
 	*x = ScanRequest{}
-	mi := &file_modulepb_module_proto_msgTypes[10]
+	mi := &file_modulepb_module_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -654,7 +770,7 @@ func (x *ScanRequest) String() string {
 func (*ScanRequest) ProtoMessage() {}
 
 func (x *ScanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modulepb_module_proto_msgTypes[10]
+	mi := &file_modulepb_module_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -667,7 +783,7 @@ func (x *ScanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanRequest.ProtoReflect.Descriptor instead.
 func (*ScanRequest) Descriptor() ([]byte, []int) {
-	return file_modulepb_module_proto_rawDescGZIP(), []int{10}
+	return file_modulepb_module_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ScanRequest) GetVersion() uint64 {
@@ -704,7 +820,7 @@ type Chunk struct {
 
 func (x *Chunk) Reset() {
 	*x = Chunk{}
-	mi := &file_modulepb_module_proto_msgTypes[11]
+	mi := &file_modulepb_module_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -716,7 +832,7 @@ func (x *Chunk) String() string {
 func (*Chunk) ProtoMessage() {}
 
 func (x *Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_modulepb_module_proto_msgTypes[11]
+	mi := &file_modulepb_module_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -729,7 +845,7 @@ func (x *Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
 func (*Chunk) Descriptor() ([]byte, []int) {
-	return file_modulepb_module_proto_rawDescGZIP(), []int{11}
+	return file_modulepb_module_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Chunk) GetData() []byte {
@@ -769,7 +885,7 @@ type Frames struct {
 
 func (x *Frames) Reset() {
 	*x = Frames{}
-	mi := &file_modulepb_module_proto_msgTypes[12]
+	mi := &file_modulepb_module_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -781,7 +897,7 @@ func (x *Frames) String() string {
 func (*Frames) ProtoMessage() {}
 
 func (x *Frames) ProtoReflect() protoreflect.Message {
-	mi := &file_modulepb_module_proto_msgTypes[12]
+	mi := &file_modulepb_module_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -794,7 +910,7 @@ func (x *Frames) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frames.ProtoReflect.Descriptor instead.
 func (*Frames) Descriptor() ([]byte, []int) {
-	return file_modulepb_module_proto_rawDescGZIP(), []int{12}
+	return file_modulepb_module_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Frames) GetData() []byte {
@@ -813,7 +929,7 @@ type SnapshotRef struct {
 
 func (x *SnapshotRef) Reset() {
 	*x = SnapshotRef{}
-	mi := &file_modulepb_module_proto_msgTypes[13]
+	mi := &file_modulepb_module_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -825,7 +941,7 @@ func (x *SnapshotRef) String() string {
 func (*SnapshotRef) ProtoMessage() {}
 
 func (x *SnapshotRef) ProtoReflect() protoreflect.Message {
-	mi := &file_modulepb_module_proto_msgTypes[13]
+	mi := &file_modulepb_module_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -838,7 +954,7 @@ func (x *SnapshotRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRef.ProtoReflect.Descriptor instead.
 func (*SnapshotRef) Descriptor() ([]byte, []int) {
-	return file_modulepb_module_proto_rawDescGZIP(), []int{13}
+	return file_modulepb_module_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SnapshotRef) GetId() uint64 {
@@ -857,7 +973,7 @@ type SnapshotEnd struct {
 
 func (x *SnapshotEnd) Reset() {
 	*x = SnapshotEnd{}
-	mi := &file_modulepb_module_proto_msgTypes[14]
+	mi := &file_modulepb_module_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -869,7 +985,7 @@ func (x *SnapshotEnd) String() string {
 func (*SnapshotEnd) ProtoMessage() {}
 
 func (x *SnapshotEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_modulepb_module_proto_msgTypes[14]
+	mi := &file_modulepb_module_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -882,7 +998,7 @@ func (x *SnapshotEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotEnd.ProtoReflect.Descriptor instead.
 func (*SnapshotEnd) Descriptor() ([]byte, []int) {
-	return file_modulepb_module_proto_rawDescGZIP(), []int{14}
+	return file_modulepb_module_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SnapshotEnd) GetError() *Error {
@@ -907,7 +1023,7 @@ type Server struct {
 
 func (x *Server) Reset() {
 	*x = Server{}
-	mi := &file_modulepb_module_proto_msgTypes[15]
+	mi := &file_modulepb_module_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +1035,7 @@ func (x *Server) String() string {
 func (*Server) ProtoMessage() {}
 
 func (x *Server) ProtoReflect() protoreflect.Message {
-	mi := &file_modulepb_module_proto_msgTypes[15]
+	mi := &file_modulepb_module_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +1048,7 @@ func (x *Server) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Server.ProtoReflect.Descriptor instead.
 func (*Server) Descriptor() ([]byte, []int) {
-	return file_modulepb_module_proto_rawDescGZIP(), []int{15}
+	return file_modulepb_module_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Server) GetId() int64 {
@@ -1003,7 +1119,7 @@ type ConsensusConfig struct {
 
 func (x *ConsensusConfig) Reset() {
 	*x = ConsensusConfig{}
-	mi := &file_modulepb_module_proto_msgTypes[16]
+	mi := &file_modulepb_module_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1015,7 +1131,7 @@ func (x *ConsensusConfig) String() string {
 func (*ConsensusConfig) ProtoMessage() {}
 
 func (x *ConsensusConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_modulepb_module_proto_msgTypes[16]
+	mi := &file_modulepb_module_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1028,7 +1144,7 @@ func (x *ConsensusConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsensusConfig.ProtoReflect.Descriptor instead.
 func (*ConsensusConfig) Descriptor() ([]byte, []int) {
-	return file_modulepb_module_proto_rawDescGZIP(), []int{16}
+	return file_modulepb_module_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ConsensusConfig) GetId() int64 {
@@ -1118,7 +1234,7 @@ type Opened struct {
 
 func (x *Opened) Reset() {
 	*x = Opened{}
-	mi := &file_modulepb_module_proto_msgTypes[17]
+	mi := &file_modulepb_module_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1130,7 +1246,7 @@ func (x *Opened) String() string {
 func (*Opened) ProtoMessage() {}
 
 func (x *Opened) ProtoReflect() protoreflect.Message {
-	mi := &file_modulepb_module_proto_msgTypes[17]
+	mi := &file_modulepb_module_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1143,7 +1259,7 @@ func (x *Opened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Opened.ProtoReflect.Descriptor instead.
 func (*Opened) Descriptor() ([]byte, []int) {
-	return file_modulepb_module_proto_rawDescGZIP(), []int{17}
+	return file_modulepb_module_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Opened) GetError() *Error {
@@ -1174,7 +1290,7 @@ type Role struct {
 
 func (x *Role) Reset() {
 	*x = Role{}
-	mi := &file_modulepb_module_proto_msgTypes[18]
+	mi := &file_modulepb_module_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1186,7 +1302,7 @@ func (x *Role) String() string {
 func (*Role) ProtoMessage() {}
 
 func (x *Role) ProtoReflect() protoreflect.Message {
-	mi := &file_modulepb_module_proto_msgTypes[18]
+	mi := &file_modulepb_module_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1199,7 +1315,7 @@ func (x *Role) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Role.ProtoReflect.Descriptor instead.
 func (*Role) Descriptor() ([]byte, []int) {
-	return file_modulepb_module_proto_rawDescGZIP(), []int{18}
+	return file_modulepb_module_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Role) GetState() uint32 {
@@ -1252,7 +1368,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_modulepb_module_proto_msgTypes[19]
+	mi := &file_modulepb_module_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1264,7 +1380,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modulepb_module_proto_msgTypes[19]
+	mi := &file_modulepb_module_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1277,7 +1393,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_modulepb_module_proto_rawDescGZIP(), []int{19}
+	return file_modulepb_module_proto_rawDescGZIP(), []int{20}
 }
 
 type MemberStatus struct {
@@ -1303,7 +1419,7 @@ type MemberStatus struct {
 
 func (x *MemberStatus) Reset() {
 	*x = MemberStatus{}
-	mi := &file_modulepb_module_proto_msgTypes[20]
+	mi := &file_modulepb_module_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1315,7 +1431,7 @@ func (x *MemberStatus) String() string {
 func (*MemberStatus) ProtoMessage() {}
 
 func (x *MemberStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_modulepb_module_proto_msgTypes[20]
+	mi := &file_modulepb_module_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1328,7 +1444,7 @@ func (x *MemberStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberStatus.ProtoReflect.Descriptor instead.
 func (*MemberStatus) Descriptor() ([]byte, []int) {
-	return file_modulepb_module_proto_rawDescGZIP(), []int{20}
+	return file_modulepb_module_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *MemberStatus) GetRole() *Role {
@@ -1451,7 +1567,7 @@ type Learner struct {
 
 func (x *Learner) Reset() {
 	*x = Learner{}
-	mi := &file_modulepb_module_proto_msgTypes[21]
+	mi := &file_modulepb_module_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +1579,7 @@ func (x *Learner) String() string {
 func (*Learner) ProtoMessage() {}
 
 func (x *Learner) ProtoReflect() protoreflect.Message {
-	mi := &file_modulepb_module_proto_msgTypes[21]
+	mi := &file_modulepb_module_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +1592,7 @@ func (x *Learner) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Learner.ProtoReflect.Descriptor instead.
 func (*Learner) Descriptor() ([]byte, []int) {
-	return file_modulepb_module_proto_rawDescGZIP(), []int{21}
+	return file_modulepb_module_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Learner) GetId() int64 {
@@ -1548,17 +1664,29 @@ const file_modulepb_module_proto_rawDesc = "" +
 	"\vDescription\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\"\x0f\n" +
-	"\rHealthRequest\"\r\n" +
-	"\vHealthReply\"\xdc\x01\n" +
+	"\rHealthRequest\"X\n" +
+	"\vHealthReply\x12\x18\n" +
+	"\adurable\x18\x01 \x01(\x03R\adurable\x12/\n" +
+	"\x06failed\x18\x02 \x01(\v2\x17.zkcore.module.v1.ErrorR\x06failed\"\xd5\x01\n" +
 	"\rStorageConfig\x12\x10\n" +
 	"\x03dir\x18\x01 \x01(\tR\x03dir\x12F\n" +
 	"\aoptions\x18\x02 \x03(\v2,.zkcore.module.v1.StorageConfig.OptionsEntryR\aoptions\x12\x14\n" +
-	"\x05debug\x18\x03 \x01(\bR\x05debug\x12\x1f\n" +
-	"\vmax_message\x18\x04 \x01(\x03R\n" +
-	"maxMessage\x1a:\n" +
+	"\x05debug\x18\x03 \x01(\bR\x05debug\x12\x18\n" +
+	"\adiscard\x18\x04 \x01(\bR\adiscard\x1a:\n" +
 	"\fOptionsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"(\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xcd\x01\n" +
+	"\n" +
+	"StoreStats\x12\x12\n" +
+	"\x04file\x18\x01 \x01(\x03R\x04file\x12\x12\n" +
+	"\x04free\x18\x02 \x01(\x03R\x04free\x12\x1a\n" +
+	"\bgathered\x18\x03 \x01(\x03R\bgathered\x12\x18\n" +
+	"\aflushes\x18\x04 \x01(\x03R\aflushes\x12\x1f\n" +
+	"\vflushed_ops\x18\x05 \x01(\x03R\n" +
+	"flushedOps\x12\x14\n" +
+	"\x05cache\x18\x06 \x01(\x03R\x05cache\x12\x12\n" +
+	"\x04hits\x18\a \x01(\x03R\x04hits\x12\x16\n" +
+	"\x06misses\x18\b \x01(\x03R\x06misses\"(\n" +
 	"\fStoreRequest\x12\x18\n" +
 	"\arelease\x18\x01 \x03(\x04R\arelease\"\x9b\x01\n" +
 	"\n" +
@@ -1661,7 +1789,7 @@ const file_modulepb_module_proto_rawDesc = "" +
 	"\x06queued\x18\a \x01(\x03R\x06queued2\xa0\x01\n" +
 	"\x06Module\x12L\n" +
 	"\bDescribe\x12!.zkcore.module.v1.DescribeRequest\x1a\x1d.zkcore.module.v1.Description\x12H\n" +
-	"\x06Health\x12\x1f.zkcore.module.v1.HealthRequest\x1a\x1d.zkcore.module.v1.HealthReply2\xbe\x05\n" +
+	"\x06Health\x12\x1f.zkcore.module.v1.HealthRequest\x1a\x1d.zkcore.module.v1.HealthReply2\x85\x06\n" +
 	"\aStorage\x12E\n" +
 	"\x04Open\x12\x1f.zkcore.module.v1.StorageConfig\x1a\x1c.zkcore.module.v1.StoreState\x12A\n" +
 	"\x06Commit\x12\x17.zkcore.module.v1.Chunk\x1a\x1c.zkcore.module.v1.StoreState(\x01\x12?\n" +
@@ -1670,6 +1798,7 @@ const file_modulepb_module_proto_rawDesc = "" +
 	"\x04Walk\x12\x1d.zkcore.module.v1.ScanRequest\x1a\x17.zkcore.module.v1.Chunk0\x01\x12D\n" +
 	"\bTableGet\x12\x1c.zkcore.module.v1.GetRequest\x1a\x1a.zkcore.module.v1.GetReply\x12E\n" +
 	"\tTableScan\x12\x1d.zkcore.module.v1.ScanRequest\x1a\x17.zkcore.module.v1.Chunk0\x01\x12E\n" +
+	"\x05Stats\x12\x1e.zkcore.module.v1.StoreRequest\x1a\x1c.zkcore.module.v1.StoreStats\x12E\n" +
 	"\x05Flush\x12\x1e.zkcore.module.v1.StoreRequest\x1a\x1c.zkcore.module.v1.StoreState\x12E\n" +
 	"\x05Reset\x12\x1e.zkcore.module.v1.StoreRequest\x1a\x1c.zkcore.module.v1.StoreState\x12E\n" +
 	"\x05Close\x12\x1e.zkcore.module.v1.StoreRequest\x1a\x1c.zkcore.module.v1.StoreState2\xa7\x02\n" +
@@ -1692,7 +1821,7 @@ func file_modulepb_module_proto_rawDescGZIP() []byte {
 }
 
 var file_modulepb_module_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_modulepb_module_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_modulepb_module_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_modulepb_module_proto_goTypes = []any{
 	(Error_Kind)(0),         // 0: zkcore.module.v1.Error.Kind
 	(*Error)(nil),           // 1: zkcore.module.v1.Error
@@ -1701,74 +1830,78 @@ var file_modulepb_module_proto_goTypes = []any{
 	(*HealthRequest)(nil),   // 4: zkcore.module.v1.HealthRequest
 	(*HealthReply)(nil),     // 5: zkcore.module.v1.HealthReply
 	(*StorageConfig)(nil),   // 6: zkcore.module.v1.StorageConfig
-	(*StoreRequest)(nil),    // 7: zkcore.module.v1.StoreRequest
-	(*StoreState)(nil),      // 8: zkcore.module.v1.StoreState
-	(*GetRequest)(nil),      // 9: zkcore.module.v1.GetRequest
-	(*GetReply)(nil),        // 10: zkcore.module.v1.GetReply
-	(*ScanRequest)(nil),     // 11: zkcore.module.v1.ScanRequest
-	(*Chunk)(nil),           // 12: zkcore.module.v1.Chunk
-	(*Frames)(nil),          // 13: zkcore.module.v1.Frames
-	(*SnapshotRef)(nil),     // 14: zkcore.module.v1.SnapshotRef
-	(*SnapshotEnd)(nil),     // 15: zkcore.module.v1.SnapshotEnd
-	(*Server)(nil),          // 16: zkcore.module.v1.Server
-	(*ConsensusConfig)(nil), // 17: zkcore.module.v1.ConsensusConfig
-	(*Opened)(nil),          // 18: zkcore.module.v1.Opened
-	(*Role)(nil),            // 19: zkcore.module.v1.Role
-	(*StatusRequest)(nil),   // 20: zkcore.module.v1.StatusRequest
-	(*MemberStatus)(nil),    // 21: zkcore.module.v1.MemberStatus
-	(*Learner)(nil),         // 22: zkcore.module.v1.Learner
-	nil,                     // 23: zkcore.module.v1.StorageConfig.OptionsEntry
-	nil,                     // 24: zkcore.module.v1.ConsensusConfig.OptionsEntry
+	(*StoreStats)(nil),      // 7: zkcore.module.v1.StoreStats
+	(*StoreRequest)(nil),    // 8: zkcore.module.v1.StoreRequest
+	(*StoreState)(nil),      // 9: zkcore.module.v1.StoreState
+	(*GetRequest)(nil),      // 10: zkcore.module.v1.GetRequest
+	(*GetReply)(nil),        // 11: zkcore.module.v1.GetReply
+	(*ScanRequest)(nil),     // 12: zkcore.module.v1.ScanRequest
+	(*Chunk)(nil),           // 13: zkcore.module.v1.Chunk
+	(*Frames)(nil),          // 14: zkcore.module.v1.Frames
+	(*SnapshotRef)(nil),     // 15: zkcore.module.v1.SnapshotRef
+	(*SnapshotEnd)(nil),     // 16: zkcore.module.v1.SnapshotEnd
+	(*Server)(nil),          // 17: zkcore.module.v1.Server
+	(*ConsensusConfig)(nil), // 18: zkcore.module.v1.ConsensusConfig
+	(*Opened)(nil),          // 19: zkcore.module.v1.Opened
+	(*Role)(nil),            // 20: zkcore.module.v1.Role
+	(*StatusRequest)(nil),   // 21: zkcore.module.v1.StatusRequest
+	(*MemberStatus)(nil),    // 22: zkcore.module.v1.MemberStatus
+	(*Learner)(nil),         // 23: zkcore.module.v1.Learner
+	nil,                     // 24: zkcore.module.v1.StorageConfig.OptionsEntry
+	nil,                     // 25: zkcore.module.v1.ConsensusConfig.OptionsEntry
 }
 var file_modulepb_module_proto_depIdxs = []int32{
 	0,  // 0: zkcore.module.v1.Error.kind:type_name -> zkcore.module.v1.Error.Kind
-	23, // 1: zkcore.module.v1.StorageConfig.options:type_name -> zkcore.module.v1.StorageConfig.OptionsEntry
-	1,  // 2: zkcore.module.v1.StoreState.error:type_name -> zkcore.module.v1.Error
-	1,  // 3: zkcore.module.v1.GetReply.error:type_name -> zkcore.module.v1.Error
-	1,  // 4: zkcore.module.v1.Chunk.error:type_name -> zkcore.module.v1.Error
-	1,  // 5: zkcore.module.v1.SnapshotEnd.error:type_name -> zkcore.module.v1.Error
-	16, // 6: zkcore.module.v1.ConsensusConfig.servers:type_name -> zkcore.module.v1.Server
-	24, // 7: zkcore.module.v1.ConsensusConfig.options:type_name -> zkcore.module.v1.ConsensusConfig.OptionsEntry
-	1,  // 8: zkcore.module.v1.Opened.error:type_name -> zkcore.module.v1.Error
-	19, // 9: zkcore.module.v1.MemberStatus.role:type_name -> zkcore.module.v1.Role
-	22, // 10: zkcore.module.v1.MemberStatus.learners:type_name -> zkcore.module.v1.Learner
-	2,  // 11: zkcore.module.v1.Module.Describe:input_type -> zkcore.module.v1.DescribeRequest
-	4,  // 12: zkcore.module.v1.Module.Health:input_type -> zkcore.module.v1.HealthRequest
-	6,  // 13: zkcore.module.v1.Storage.Open:input_type -> zkcore.module.v1.StorageConfig
-	12, // 14: zkcore.module.v1.Storage.Commit:input_type -> zkcore.module.v1.Chunk
-	9,  // 15: zkcore.module.v1.Storage.Get:input_type -> zkcore.module.v1.GetRequest
-	11, // 16: zkcore.module.v1.Storage.Children:input_type -> zkcore.module.v1.ScanRequest
-	11, // 17: zkcore.module.v1.Storage.Walk:input_type -> zkcore.module.v1.ScanRequest
-	9,  // 18: zkcore.module.v1.Storage.TableGet:input_type -> zkcore.module.v1.GetRequest
-	11, // 19: zkcore.module.v1.Storage.TableScan:input_type -> zkcore.module.v1.ScanRequest
-	7,  // 20: zkcore.module.v1.Storage.Flush:input_type -> zkcore.module.v1.StoreRequest
-	7,  // 21: zkcore.module.v1.Storage.Reset:input_type -> zkcore.module.v1.StoreRequest
-	7,  // 22: zkcore.module.v1.Storage.Close:input_type -> zkcore.module.v1.StoreRequest
-	13, // 23: zkcore.module.v1.Consensus.Run:input_type -> zkcore.module.v1.Frames
-	12, // 24: zkcore.module.v1.Consensus.PutSnapshot:input_type -> zkcore.module.v1.Chunk
-	14, // 25: zkcore.module.v1.Consensus.GetSnapshot:input_type -> zkcore.module.v1.SnapshotRef
-	20, // 26: zkcore.module.v1.Consensus.Status:input_type -> zkcore.module.v1.StatusRequest
-	3,  // 27: zkcore.module.v1.Module.Describe:output_type -> zkcore.module.v1.Description
-	5,  // 28: zkcore.module.v1.Module.Health:output_type -> zkcore.module.v1.HealthReply
-	8,  // 29: zkcore.module.v1.Storage.Open:output_type -> zkcore.module.v1.StoreState
-	8,  // 30: zkcore.module.v1.Storage.Commit:output_type -> zkcore.module.v1.StoreState
-	10, // 31: zkcore.module.v1.Storage.Get:output_type -> zkcore.module.v1.GetReply
-	12, // 32: zkcore.module.v1.Storage.Children:output_type -> zkcore.module.v1.Chunk
-	12, // 33: zkcore.module.v1.Storage.Walk:output_type -> zkcore.module.v1.Chunk
-	10, // 34: zkcore.module.v1.Storage.TableGet:output_type -> zkcore.module.v1.GetReply
-	12, // 35: zkcore.module.v1.Storage.TableScan:output_type -> zkcore.module.v1.Chunk
-	8,  // 36: zkcore.module.v1.Storage.Flush:output_type -> zkcore.module.v1.StoreState
-	8,  // 37: zkcore.module.v1.Storage.Reset:output_type -> zkcore.module.v1.StoreState
-	8,  // 38: zkcore.module.v1.Storage.Close:output_type -> zkcore.module.v1.StoreState
-	13, // 39: zkcore.module.v1.Consensus.Run:output_type -> zkcore.module.v1.Frames
-	15, // 40: zkcore.module.v1.Consensus.PutSnapshot:output_type -> zkcore.module.v1.SnapshotEnd
-	12, // 41: zkcore.module.v1.Consensus.GetSnapshot:output_type -> zkcore.module.v1.Chunk
-	21, // 42: zkcore.module.v1.Consensus.Status:output_type -> zkcore.module.v1.MemberStatus
-	27, // [27:43] is the sub-list for method output_type
-	11, // [11:27] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	1,  // 1: zkcore.module.v1.HealthReply.failed:type_name -> zkcore.module.v1.Error
+	24, // 2: zkcore.module.v1.StorageConfig.options:type_name -> zkcore.module.v1.StorageConfig.OptionsEntry
+	1,  // 3: zkcore.module.v1.StoreState.error:type_name -> zkcore.module.v1.Error
+	1,  // 4: zkcore.module.v1.GetReply.error:type_name -> zkcore.module.v1.Error
+	1,  // 5: zkcore.module.v1.Chunk.error:type_name -> zkcore.module.v1.Error
+	1,  // 6: zkcore.module.v1.SnapshotEnd.error:type_name -> zkcore.module.v1.Error
+	17, // 7: zkcore.module.v1.ConsensusConfig.servers:type_name -> zkcore.module.v1.Server
+	25, // 8: zkcore.module.v1.ConsensusConfig.options:type_name -> zkcore.module.v1.ConsensusConfig.OptionsEntry
+	1,  // 9: zkcore.module.v1.Opened.error:type_name -> zkcore.module.v1.Error
+	20, // 10: zkcore.module.v1.MemberStatus.role:type_name -> zkcore.module.v1.Role
+	23, // 11: zkcore.module.v1.MemberStatus.learners:type_name -> zkcore.module.v1.Learner
+	2,  // 12: zkcore.module.v1.Module.Describe:input_type -> zkcore.module.v1.DescribeRequest
+	4,  // 13: zkcore.module.v1.Module.Health:input_type -> zkcore.module.v1.HealthRequest
+	6,  // 14: zkcore.module.v1.Storage.Open:input_type -> zkcore.module.v1.StorageConfig
+	13, // 15: zkcore.module.v1.Storage.Commit:input_type -> zkcore.module.v1.Chunk
+	10, // 16: zkcore.module.v1.Storage.Get:input_type -> zkcore.module.v1.GetRequest
+	12, // 17: zkcore.module.v1.Storage.Children:input_type -> zkcore.module.v1.ScanRequest
+	12, // 18: zkcore.module.v1.Storage.Walk:input_type -> zkcore.module.v1.ScanRequest
+	10, // 19: zkcore.module.v1.Storage.TableGet:input_type -> zkcore.module.v1.GetRequest
+	12, // 20: zkcore.module.v1.Storage.TableScan:input_type -> zkcore.module.v1.ScanRequest
+	8,  // 21: zkcore.module.v1.Storage.Stats:input_type -> zkcore.module.v1.StoreRequest
+	8,  // 22: zkcore.module.v1.Storage.Flush:input_type -> zkcore.module.v1.StoreRequest
+	8,  // 23: zkcore.module.v1.Storage.Reset:input_type -> zkcore.module.v1.StoreRequest
+	8,  // 24: zkcore.module.v1.Storage.Close:input_type -> zkcore.module.v1.StoreRequest
+	14, // 25: zkcore.module.v1.Consensus.Run:input_type -> zkcore.module.v1.Frames
+	13, // 26: zkcore.module.v1.Consensus.PutSnapshot:input_type -> zkcore.module.v1.Chunk
+	15, // 27: zkcore.module.v1.Consensus.GetSnapshot:input_type -> zkcore.module.v1.SnapshotRef
+	21, // 28: zkcore.module.v1.Consensus.Status:input_type -> zkcore.module.v1.StatusRequest
+	3,  // 29: zkcore.module.v1.Module.Describe:output_type -> zkcore.module.v1.Description
+	5,  // 30: zkcore.module.v1.Module.Health:output_type -> zkcore.module.v1.HealthReply
+	9,  // 31: zkcore.module.v1.Storage.Open:output_type -> zkcore.module.v1.StoreState
+	9,  // 32: zkcore.module.v1.Storage.Commit:output_type -> zkcore.module.v1.StoreState
+	11, // 33: zkcore.module.v1.Storage.Get:output_type -> zkcore.module.v1.GetReply
+	13, // 34: zkcore.module.v1.Storage.Children:output_type -> zkcore.module.v1.Chunk
+	13, // 35: zkcore.module.v1.Storage.Walk:output_type -> zkcore.module.v1.Chunk
+	11, // 36: zkcore.module.v1.Storage.TableGet:output_type -> zkcore.module.v1.GetReply
+	13, // 37: zkcore.module.v1.Storage.TableScan:output_type -> zkcore.module.v1.Chunk
+	7,  // 38: zkcore.module.v1.Storage.Stats:output_type -> zkcore.module.v1.StoreStats
+	9,  // 39: zkcore.module.v1.Storage.Flush:output_type -> zkcore.module.v1.StoreState
+	9,  // 40: zkcore.module.v1.Storage.Reset:output_type -> zkcore.module.v1.StoreState
+	9,  // 41: zkcore.module.v1.Storage.Close:output_type -> zkcore.module.v1.StoreState
+	14, // 42: zkcore.module.v1.Consensus.Run:output_type -> zkcore.module.v1.Frames
+	16, // 43: zkcore.module.v1.Consensus.PutSnapshot:output_type -> zkcore.module.v1.SnapshotEnd
+	13, // 44: zkcore.module.v1.Consensus.GetSnapshot:output_type -> zkcore.module.v1.Chunk
+	22, // 45: zkcore.module.v1.Consensus.Status:output_type -> zkcore.module.v1.MemberStatus
+	29, // [29:46] is the sub-list for method output_type
+	12, // [12:29] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_modulepb_module_proto_init() }
@@ -1782,7 +1915,7 @@ func file_modulepb_module_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_modulepb_module_proto_rawDesc), len(file_modulepb_module_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   24,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -176,6 +176,7 @@ const (
 	Storage_Walk_FullMethodName      = "/zkcore.module.v1.Storage/Walk"
 	Storage_TableGet_FullMethodName  = "/zkcore.module.v1.Storage/TableGet"
 	Storage_TableScan_FullMethodName = "/zkcore.module.v1.Storage/TableScan"
+	Storage_Stats_FullMethodName     = "/zkcore.module.v1.Storage/Stats"
 	Storage_Flush_FullMethodName     = "/zkcore.module.v1.Storage/Flush"
 	Storage_Reset_FullMethodName     = "/zkcore.module.v1.Storage/Reset"
 	Storage_Close_FullMethodName     = "/zkcore.module.v1.Storage/Close"
@@ -195,6 +196,7 @@ type StorageClient interface {
 	Walk(ctx context.Context, in *ScanRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Chunk], error)
 	TableGet(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*GetReply, error)
 	TableScan(ctx context.Context, in *ScanRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Chunk], error)
+	Stats(ctx context.Context, in *StoreRequest, opts ...grpc.CallOption) (*StoreStats, error)
 	Flush(ctx context.Context, in *StoreRequest, opts ...grpc.CallOption) (*StoreState, error)
 	Reset(ctx context.Context, in *StoreRequest, opts ...grpc.CallOption) (*StoreState, error)
 	Close(ctx context.Context, in *StoreRequest, opts ...grpc.CallOption) (*StoreState, error)
@@ -308,6 +310,16 @@ func (c *storageClient) TableScan(ctx context.Context, in *ScanRequest, opts ...
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Storage_TableScanClient = grpc.ServerStreamingClient[Chunk]
 
+func (c *storageClient) Stats(ctx context.Context, in *StoreRequest, opts ...grpc.CallOption) (*StoreStats, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StoreStats)
+	err := c.cc.Invoke(ctx, Storage_Stats_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *storageClient) Flush(ctx context.Context, in *StoreRequest, opts ...grpc.CallOption) (*StoreState, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(StoreState)
@@ -352,6 +364,7 @@ type StorageServer interface {
 	Walk(*ScanRequest, grpc.ServerStreamingServer[Chunk]) error
 	TableGet(context.Context, *GetRequest) (*GetReply, error)
 	TableScan(*ScanRequest, grpc.ServerStreamingServer[Chunk]) error
+	Stats(context.Context, *StoreRequest) (*StoreStats, error)
 	Flush(context.Context, *StoreRequest) (*StoreState, error)
 	Reset(context.Context, *StoreRequest) (*StoreState, error)
 	Close(context.Context, *StoreRequest) (*StoreState, error)
@@ -385,6 +398,9 @@ func (UnimplementedStorageServer) TableGet(context.Context, *GetRequest) (*GetRe
 }
 func (UnimplementedStorageServer) TableScan(*ScanRequest, grpc.ServerStreamingServer[Chunk]) error {
 	return status.Error(codes.Unimplemented, "method TableScan not implemented")
+}
+func (UnimplementedStorageServer) Stats(context.Context, *StoreRequest) (*StoreStats, error) {
+	return nil, status.Error(codes.Unimplemented, "method Stats not implemented")
 }
 func (UnimplementedStorageServer) Flush(context.Context, *StoreRequest) (*StoreState, error) {
 	return nil, status.Error(codes.Unimplemented, "method Flush not implemented")
@@ -510,6 +526,24 @@ func _Storage_TableScan_Handler(srv interface{}, stream grpc.ServerStream) error
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Storage_TableScanServer = grpc.ServerStreamingServer[Chunk]
 
+func _Storage_Stats_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StoreRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StorageServer).Stats(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Storage_Stats_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StorageServer).Stats(ctx, req.(*StoreRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Storage_Flush_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(StoreRequest)
 	if err := dec(in); err != nil {
@@ -582,6 +616,10 @@ var Storage_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "TableGet",
 			Handler:    _Storage_TableGet_Handler,
+		},
+		{
+			MethodName: "Stats",
+			Handler:    _Storage_Stats_Handler,
 		},
 		{
 			MethodName: "Flush",
