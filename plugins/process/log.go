@@ -27,16 +27,17 @@ const failKey = "zkcore.fail"
 
 // A logReader puts what a module logs into the node's log.
 type logReader struct {
-	log  *slog.Logger
-	done chan struct{}
+	log    *slog.Logger // for lines that say themselves what they are about
+	module *slog.Logger // for any other
+	done   chan struct{}
 
 	mu   sync.Mutex
 	word string // the first line of a panic, or what the module fails with
 	code int
 }
 
-func newLogReader(log *slog.Logger) *logReader {
-	return &logReader{log: log, done: make(chan struct{})}
+func newLogReader(log, module *slog.Logger) *logReader {
+	return &logReader{log: log, module: module, done: make(chan struct{})}
 }
 
 func (l *logReader) run(r io.Reader) {
@@ -92,7 +93,7 @@ func (l *logReader) line(line []byte) {
 			}
 			l.mu.Unlock()
 		}
-		l.log.Warn(text)
+		l.module.Warn(text)
 		return
 	}
 	if rec.fail != 0 {

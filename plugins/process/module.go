@@ -130,7 +130,7 @@ func (m *module) start() error {
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
 			m.child = &child{
 				cmd: &exec.Cmd{Env: cmd.Env}, file: file, path: m.cfg.Path, args: m.cfg.args, running: m.cfg.Running,
-				log: newLogReader(m.log), done: make(chan struct{}),
+				log: newLogReader(m.cfg.Log, m.log), done: make(chan struct{}),
 			}
 			return m.child, nil
 		},

@@ -45,7 +45,16 @@ var stderr = os.Stderr
 
 // logTo is a log as the node reads it.
 func logTo(w io.Writer, level slog.Level) *slog.Logger {
-	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Value.Kind() != slog.KindGroup {
+			switch a.Key {
+			case slog.TimeKey, slog.LevelKey, slog.MessageKey:
+			default: // as the node's own log would show it
+				a.Value = slog.StringValue(a.Value.String())
+			}
+		}
+		return a
+	}}))
 }
 
 func levelOf(debug bool) slog.Level {
@@ -65,6 +74,7 @@ func serveModule(kind string, version int, alive func(*pb.HealthReply), register
 	// The node decides when a module ends, not whoever signals a whole group of processes: a
 	// node that shuts down in order has use for its modules until the end of that.
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	nameProcess()
 	slog.SetDefault(logTo(stderr, slog.LevelInfo))
 	go func() {
 		io.Copy(io.Discard, os.Stdin)

@@ -33,6 +33,7 @@ type store struct {
 	idle    []uint64  // versions that nobody looks at any more
 	applied int64
 	durable int64
+	resets  uint64
 	closed  bool
 	dead    error // the module is gone: views show nothing
 
@@ -89,7 +90,9 @@ func openStore(cfg Config, sc storage.Config) (*store, error) {
 // well takes what a health call has brought.
 func (s *store) well(r *pb.HealthReply) {
 	s.mu.Lock()
-	s.durable = max(s.durable, r.Durable)
+	if r.Resets == s.resets { // else it is of a state that is gone
+		s.durable = max(s.durable, r.Durable)
+	}
 	s.mu.Unlock()
 	if r.Failed != nil && !s.failed && s.fail != nil {
 		s.failed = true
@@ -194,6 +197,9 @@ func (s *store) Commit(b *storage.Batch) error {
 }
 
 func (s *store) Reset() error {
+	s.mu.Lock()
+	s.resets++
+	s.mu.Unlock()
 	return s.change("reset", s.m.slow(), func(ctx context.Context, release []uint64) (*pb.StoreState, error) {
 		return s.c.Reset(ctx, &pb.StoreRequest{Release: release})
 	})

@@ -25,6 +25,7 @@ type storeServer struct {
 	ops    []storage.Op
 
 	failed atomic.Pointer[pb.Error]
+	resets atomic.Uint64
 
 	mu    sync.Mutex
 	last  uint64
@@ -46,6 +47,7 @@ func (s *storeServer) alive(r *pb.HealthReply) {
 	store := s.store
 	s.mu.Unlock()
 	if store != nil {
+		r.Resets = s.resets.Load()
 		r.Durable = store.Durable()
 	}
 	r.Failed = s.failed.Load()
@@ -181,6 +183,7 @@ func (s *storeServer) Reset(_ context.Context, r *pb.StoreRequest) (*pb.StoreSta
 		return nil, err
 	}
 	s.release(r.Release)
+	s.resets.Add(1)
 	return s.state(s.store.Reset()), nil
 }
 

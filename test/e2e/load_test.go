@@ -204,10 +204,14 @@ func (l *load) waitAcked(n int64) {
 	}
 }
 
-// finish ends the load.
+// finish ends the load, and what is still under way of it: nothing changes any more.
 func (l *load) finish() {
+	l.t.Helper()
 	l.stop()
 	l.wg.Wait()
+	for _, w := range l.writers {
+		must(l.t, w.c, client.SyncOp{Path: "/"}) // is answered behind the last writes
+	}
 }
 
 // check compares what was answered with what server has.

@@ -274,6 +274,7 @@ type HealthReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Durable       int64                  `protobuf:"varint,1,opt,name=durable,proto3" json:"durable,omitempty"` // of a store
 	Failed        *Error                 `protobuf:"bytes,2,opt,name=failed,proto3" json:"failed,omitempty"`    // a store can't keep what it holds any more
+	Resets        uint64                 `protobuf:"varint,3,opt,name=resets,proto3" json:"resets,omitempty"`   // how many resets a store had seen before: durable is of then
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -320,6 +321,13 @@ func (x *HealthReply) GetFailed() *Error {
 		return x.Failed
 	}
 	return nil
+}
+
+func (x *HealthReply) GetResets() uint64 {
+	if x != nil {
+		return x.Resets
+	}
+	return 0
 }
 
 type StorageConfig struct {
@@ -1664,10 +1672,11 @@ const file_modulepb_module_proto_rawDesc = "" +
 	"\vDescription\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\"\x0f\n" +
-	"\rHealthRequest\"X\n" +
+	"\rHealthRequest\"p\n" +
 	"\vHealthReply\x12\x18\n" +
 	"\adurable\x18\x01 \x01(\x03R\adurable\x12/\n" +
-	"\x06failed\x18\x02 \x01(\v2\x17.zkcore.module.v1.ErrorR\x06failed\"\xd5\x01\n" +
+	"\x06failed\x18\x02 \x01(\v2\x17.zkcore.module.v1.ErrorR\x06failed\x12\x16\n" +
+	"\x06resets\x18\x03 \x01(\x04R\x06resets\"\xd5\x01\n" +
 	"\rStorageConfig\x12\x10\n" +
 	"\x03dir\x18\x01 \x01(\tR\x03dir\x12F\n" +
 	"\aoptions\x18\x02 \x03(\v2,.zkcore.module.v1.StorageConfig.OptionsEntryR\aoptions\x12\x14\n" +
