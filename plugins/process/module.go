@@ -221,7 +221,7 @@ func (m *module) dial() error {
 	}
 	if d.Kind != m.kind {
 		m.calls.close()
-		return &Refused{m.cfg.Path, fmt.Errorf("it is a %q module, not a %q one", d.Kind, m.kind)}
+		return &Refused{m.cfg.Path, fmt.Errorf("it is a %s module, not a %s one", clean(d.Kind[:min(len(d.Kind), 32)]), m.kind)}
 	}
 	go m.watch()
 	return nil

@@ -248,7 +248,7 @@ func TestModuleRefused(t *testing.T) {
 		"wrong checksum":  {map[string]string{"storage": path, "zkcore.plugin.mem.sha256": otherSum}, "its SHA-256 is " + sum},
 		"a link":          {map[string]string{"storage": link, "zkcore.plugin.mem.sha256": sum}, "is a link"},
 		"an open folder":  {map[string]string{"storage": inOpen, "zkcore.plugin.mem.sha256": sum}, "can be written to by everybody"},
-		"another kind":    {map[string]string{"storage": other, "zkcore.plugin.zab.sha256": otherSum}, `it is a "consensus" module, not a "storage" one`},
+		"another kind":    {map[string]string{"storage": other, "zkcore.plugin.zab.sha256": otherSum}, "it is a consensus module, not a storage one"},
 		"not there":       {map[string]string{"storage": filepath.Join(dir, "zkcore-storage-none"), "zkcore.plugin.none.sha256": sum}, "no such file"},
 		"an unknown name": {map[string]string{"storage": "none", "zkcore.plugin.dir": filepath.Dir(path)}, `no storage module "none" in this binary`},
 	} {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/zkcore/zkcore/plugins/process"
 	"github.com/zkcore/zkcore/plugins/storage"
+	"github.com/zkcore/zkcore/plugins/storage/behind"
 	"github.com/zkcore/zkcore/plugins/storage/storagetest"
 
 	"github.com/zkcore/zkcore/plugins/consensus/consensustest"
@@ -58,14 +59,29 @@ func module(t testing.TB, name string) process.Config {
 	return process.Config{Path: path, SHA256: sum.(string), Timeout: waitForIt}
 }
 
+func openStore(t testing.TB) storage.Store {
+	s, err := process.Storage(module(t, "zkcore-storage-mem"))(storage.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestStorageContract checks a store in another process, every call of which crosses.
 func TestStorageContract(t *testing.T) {
+	storagetest.Run(t, storagetest.Factory{Open: openStore, Far: true})
+}
+
+// TestStorageBehind checks what a server uses: the same store, with a cache and the commits
+// behind it.
+func TestStorageBehind(t *testing.T) {
 	storagetest.Run(t, storagetest.Factory{Open: func(t testing.TB) storage.Store {
-		s, err := process.Storage(module(t, "zkcore-storage-mem"))(storage.Config{})
+		s, err := behind.Open(openStore(t), behind.Options{CacheBytes: 8 << 20})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return s
-	}})
+	}, Far: true})
 }
 
 func TestConsensusContract(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 // A model is what a store has to hold, in plain maps. What the values refer to
 // is never changed, so that a clone copies the maps only.
 type model struct {
+	reads   int // how many records a check gets one by one; 0: all
 	applied int64
 	records map[string]storage.Record
 	tables  map[string]map[string][]byte
@@ -27,7 +28,7 @@ func newModel() *model {
 }
 
 func (m *model) clone() *model {
-	c := &model{applied: m.applied, records: maps.Clone(m.records), tables: map[string]map[string][]byte{}}
+	c := &model{reads: m.reads, applied: m.applied, records: maps.Clone(m.records), tables: map[string]map[string][]byte{}}
 	for name, table := range m.tables {
 		c.tables[name] = maps.Clone(table)
 	}
@@ -98,7 +99,12 @@ func (m *model) check(t testing.TB, v storage.View) {
 	if got := v.Len(); got != len(m.records) {
 		t.Errorf("Len is %d, want %d", got, len(m.records))
 	}
+	// The order is another one each time, and Walk gives them all.
+	n := 0
 	for path, want := range m.records {
+		if n++; n > m.reads && m.reads > 0 {
+			break
+		}
 		got, ok, err := v.Get(path)
 		if err != nil {
 			t.Fatalf("Get(%q): %v", path, err)
@@ -110,7 +116,11 @@ func (m *model) check(t testing.TB, v storage.View) {
 		}
 	}
 	children := m.children()
+	n = 0
 	for path := range m.records {
+		if n++; n > m.reads && m.reads > 0 {
+			break
+		}
 		if got, want := childrenOf(t, v, path), children[path]; !slices.Equal(got, want) {
 			t.Errorf("Children(%q) are %.200q, want %.200q", path, got, want)
 		}
@@ -118,7 +128,11 @@ func (m *model) check(t testing.TB, v storage.View) {
 	m.checkWalk(t, v)
 	for name, table := range m.tables {
 		m.checkScan(t, v, name, "")
+		n = 0
 		for key, want := range table {
+			if n++; n > m.reads && m.reads > 0 {
+				break
+			}
 			got, ok, err := v.TableGet(name, key)
 			if err != nil || !ok || !bytes.Equal(got, want) {
 				t.Errorf("TableGet(%q, %q) is %.40q, %v, %v; want %.40q", name, key, got, ok, err, want)

@@ -31,14 +31,25 @@ type Factory struct {
 	// Reopen drops s as a crash would, or closes it, and opens what it has left.
 	// Nil says that the store keeps nothing.
 	Reopen func(t testing.TB, s storage.Store) storage.Store
+
+	// Far says that a call takes long, as one to another process does: of a state that is
+	// compared a sample is read record by record.
+	Far bool
 }
+
+// farReads is how many records of a state are read one by one from a store that is far.
+const farReads = 40
 
 // Run checks every promise of the contract.
 func Run(t *testing.T, f Factory) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) { c.run(t, f) })
 	}
-	t.Run("Random", func(t *testing.T) { Random(t, f, 0, 10_000) })
+	steps := 10_000
+	if f.Far {
+		steps = 1000
+	}
+	t.Run("Random", func(t *testing.T) { Random(t, f, 0, steps) })
 	if f.Reopen != nil {
 		for _, c := range durableCases {
 			t.Run(c.name, func(t *testing.T) { c.run(t, f) })
@@ -63,6 +74,9 @@ type rig struct {
 func newRig(t testing.TB, f Factory) *rig {
 	t.Helper()
 	r := &rig{t: t, s: f.Open(t), m: newModel()}
+	if f.Far {
+		r.m.reads = farReads
+	}
 	t.Cleanup(func() {
 		if err := r.s.Close(); err != nil {
 			t.Errorf("Close: %v", err)

@@ -1,0 +1,495 @@
+package process
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/zkcore/zkcore/plugins/consensus"
+	pb "github.com/zkcore/zkcore/plugins/process/modulepb"
+	"github.com/zkcore/zkcore/plugins/storage"
+)
+
+// The test's own program is every module that the tests need: what it is to be, its first
+// argument says.
+func TestMain(m *testing.M) {
+	if os.Getenv(handshake.MagicCookieKey) == "" {
+		os.Exit(m.Run())
+	}
+	switch os.Args[1] {
+	case "store":
+		ServeStorage(openFake)
+	case "member":
+		ServeConsensus(openFakeMember)
+	case "future":
+		s := &storeServer{open: openFake}
+		serveModule(kindStorage, contractVersion+1, s.alive, func(g *grpc.Server) { pb.RegisterStorageServer(g, s) })
+	case "garbage":
+		serveModule(kindStorage, contractVersion, func(*pb.HealthReply) {}, func(g *grpc.Server) { pb.RegisterStorageServer(g, garbage{}) })
+	case "garbage-member":
+		serveModule(kindConsensus, contractVersion, func(*pb.HealthReply) {}, func(g *grpc.Server) { pb.RegisterConsensusServer(g, garbageMember{}) })
+	case "deaf":
+		time.Sleep(time.Hour)
+	case "silent":
+		os.Exit(0)
+	case "mute":
+		fmt.Println("hello")
+		time.Sleep(time.Hour)
+	case "panics":
+		panic("at once")
+	case "fails":
+		Fail(consensus.ExitDamage, errors.New("the disk is not what it was"))
+	}
+}
+
+// patience is for what must happen.
+const patience = 60 * time.Second
+
+// as is a module that is this program.
+func as(t *testing.T, what string) Config {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum, err := Sum(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Config{Path: path, SHA256: sum, Name: what, args: []string{what}, Timeout: patience, StartTimeout: patience}
+}
+
+// A fake store keeps one record, and does what its path says.
+type fake struct {
+	mu   sync.Mutex
+	path string
+	rec  storage.Record
+	at   int64
+}
+
+func openFake(c storage.Config) (storage.Store, error) {
+	if c.Options["refuse"] != "" {
+		return nil, fmt.Errorf("option refuse: %w", &consensus.ExitError{Code: consensus.ExitLocked, Err: storage.ErrDamaged})
+	}
+	if c.Log != nil {
+		c.Log.Warn("opened", "dir", c.Dir, "zxid", consensus.Zxid(16))
+	}
+	return &fake{}, nil
+}
+
+func (f *fake) View() storage.View {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return &fake{path: f.path, rec: f.rec, at: f.at}
+}
+
+func (f *fake) Commit(b *storage.Batch) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, op := range b.Ops {
+		switch op.Path {
+		case "/exit":
+			os.Exit(3)
+		case "/panic":
+			panic("on a commit")
+		case "/fail":
+			Fail(consensus.ExitDisk, errors.New("a write has failed"))
+		case "/hang":
+			select {}
+		}
+		f.path, f.rec = strings.Clone(op.Path), storage.Record{Head: bytes.Clone(op.Head), Data: bytes.Clone(op.Data)}
+	}
+	f.at = b.Zxid
+	return nil
+}
+
+func (f *fake) Applied() int64              { return f.at }
+func (f *fake) Durable() int64              { return 0 }
+func (f *fake) Flush(context.Context) error { return nil }
+func (f *fake) Reset() error                { return nil }
+func (f *fake) Stats() storage.Stats        { return storage.Stats{File: 7} }
+func (f *fake) Close() error                { return nil }
+func (f *fake) Len() int                    { return 1 }
+func (f *fake) Release()                    {}
+func (f *fake) Get(path string) (storage.Record, bool, error) {
+	if path == "/damaged" {
+		return storage.Record{}, false, fmt.Errorf("page 7: %w", storage.ErrDamaged)
+	}
+	return f.rec, path == f.path, nil
+}
+func (f *fake) Children(string, func(string) bool) error { return nil }
+func (f *fake) Walk(func(string, storage.Record) bool) error {
+	return fmt.Errorf("page 8: %w", storage.ErrDamaged)
+}
+func (f *fake) TableGet(string, string) ([]byte, bool, error) { return nil, false, nil }
+func (f *fake) TableScan(string, string, func(string, []byte) bool) error {
+	return nil
+}
+
+// garbage is a store that answers what no store does.
+type garbage struct{ pb.UnimplementedStorageServer }
+
+func (garbage) Open(context.Context, *pb.StorageConfig) (*pb.StoreState, error) {
+	return &pb.StoreState{Version: 1}, nil
+}
+
+func (garbage) Commit(s grpc.ClientStreamingServer[pb.Chunk, pb.StoreState]) error {
+	return s.SendAndClose(&pb.StoreState{Version: 2, Len: -1})
+}
+
+func (garbage) Walk(_ *pb.ScanRequest, s grpc.ServerStreamingServer[pb.Chunk]) error {
+	return s.Send(&pb.Chunk{Data: bytes.Repeat([]byte{0xff}, 100)})
+}
+
+// garbageMember is a member that says what no member does.
+type garbageMember struct {
+	pb.UnimplementedConsensusServer
+}
+
+func (garbageMember) Run(s grpc.BidiStreamingServer[pb.Frames, pb.Frames]) error {
+	out := newOutbox()
+	out.put(func(dst []byte) []byte { return appendProto(append(dst, fOpened), &pb.Opened{}) })
+	out.put(func(dst []byte) []byte { return append(dst, fDeliver, 0xff, 0xff, 0xff, 0xff, 0x7f) })
+	b, _, _ := out.take(nil, nil)
+	if err := s.Send(&pb.Frames{Data: b}); err != nil {
+		return err
+	}
+	<-s.Context().Done()
+	return nil
+}
+
+// open opens a store, which is closed with the test.
+func open(t *testing.T, c Config, sc storage.Config) storage.Store {
+	t.Helper()
+	s, err := Storage(c)(sc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func put(path string) *storage.Batch {
+	b := &storage.Batch{Zxid: 1}
+	b.Put(path, []byte("head"), []byte("data"))
+	return b
+}
+
+func TestErrorsCross(t *testing.T) {
+	_, err := Storage(as(t, "store"))(storage.Config{Options: map[string]string{"refuse": "yes"}})
+	var coded interface{ ExitCode() int }
+	if !errors.Is(err, storage.ErrDamaged) || !errors.As(err, &coded) || coded.ExitCode() != consensus.ExitLocked || !strings.Contains(err.Error(), "option refuse") {
+		t.Errorf("Open: %v", err)
+	}
+	s := open(t, as(t, "store"), storage.Config{})
+	v := s.View()
+	defer v.Release()
+	if _, _, err := v.Get("/damaged"); !errors.Is(err, storage.ErrDamaged) || !strings.Contains(err.Error(), "page 7") {
+		t.Errorf("Get: %v", err)
+	}
+	if err := v.Walk(func(string, storage.Record) bool { return true }); !errors.Is(err, storage.ErrDamaged) || !strings.Contains(err.Error(), "page 8") {
+		t.Errorf("Walk: %v", err)
+	}
+	if st := s.Stats(); st.File != 7 {
+		t.Errorf("Stats: %+v", st)
+	}
+	for _, want := range []error{consensus.ErrNotNow, consensus.ErrUnsupported, consensus.ErrClosed, consensus.ErrDamaged, context.Canceled} {
+		err := fromWire(kindConsensus, toWire(fmt.Errorf("doing this: %w", want)))
+		if !errors.Is(err, want) || !strings.HasPrefix(err.Error(), "doing this: ") {
+			t.Errorf("%v becomes %v", want, err)
+		}
+	}
+	if fromWire(kindStorage, toWire(nil)) != nil {
+		t.Error("no error becomes one")
+	}
+}
+
+// TestRefused: what is not to be started is not, and the error says what is wrong.
+func TestRefused(t *testing.T) {
+	good := as(t, "store")
+	for name, tc := range map[string]struct {
+		change func(*Config)
+		want   string
+	}{
+		"no checksum":    {func(c *Config) { c.SHA256 = "" }, "no checksum is configured; the file's is sha256 " + good.SHA256},
+		"half a sum":     {func(c *Config) { c.SHA256 = c.SHA256[:32] }, "is not a SHA-256 in hex"},
+		"another file":   {func(c *Config) { c.SHA256 = strings.Repeat("0", 64) }, "its SHA-256 is " + good.SHA256},
+		"a relative one": {func(c *Config) { c.Path = "x/y" }, "is not an absolute path"},
+		"a later module": {func(c *Config) { c.args = []string{"future"} }, fmt.Sprintf("another version than this server, which speaks %d", contractVersion)},
+		"another kind":   {func(c *Config) { c.args = []string{"member"} }, "it is a consensus module, not a storage one"},
+	} {
+		c := good
+		tc.change(&c)
+		_, err := Storage(c)(storage.Config{})
+		var refused *Refused
+		if !errors.As(err, &refused) || !strings.Contains(err.Error(), tc.want) || refused.ExitCode() != 2 {
+			t.Errorf("%s: %v, want %q", name, err, tc.want)
+		}
+	}
+}
+
+func TestCheckFile(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "module")
+	if err := os.WriteFile(file, nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckFile(file); err != nil {
+		t.Error(err)
+	}
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(file, link); err != nil {
+		t.Fatal(err)
+	}
+	linkedDir := filepath.Join(t.TempDir(), "dir")
+	if err := os.Symlink(dir, linkedDir); err != nil {
+		t.Fatal(err)
+	}
+	open := filepath.Join(dir, "open")
+	plain := filepath.Join(dir, "plain")
+	for path, mode := range map[string]os.FileMode{open: 0o757, plain: 0o644} {
+		if err := os.WriteFile(path, nil, mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, want := range map[string]string{
+		link: "is a link", filepath.Join(linkedDir, "module"): "is a link", open: "written to by everybody", plain: "can't be executed",
+		dir: "is not a file", filepath.Join(dir, "none"): "no such file",
+	} {
+		if err := CheckFile(path); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", path, err, want)
+		}
+	}
+}
+
+// TestDoesNotStart: a module that does not come so far as to be asked what it is has died, and
+// its process is dead.
+func TestDoesNotStart(t *testing.T) {
+	for what, want := range map[string]string{
+		"silent": "does not start", "panics": "panic: at once", "mute": "Unrecognized remote plugin message: hello",
+		"deaf": "does not answer within", "fails": "the disk is not what it was",
+	} {
+		c := as(t, what)
+		var told *Died
+		c.OnDeath = func(d *Died) { told = d }
+		c.Running = new(Running)
+		if what == "deaf" {
+			c.StartTimeout = 500 * time.Millisecond
+		}
+		_, err := Storage(c)(storage.Config{})
+		var died *Died
+		if !errors.As(err, &died) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", what, err, want)
+			continue
+		}
+		if told != died {
+			t.Errorf("%s: OnDeath was told %v", what, told)
+		}
+		code := consensus.ExitModule
+		if what == "fails" {
+			code = consensus.ExitDamage
+		}
+		if died.ExitCode() != code {
+			t.Errorf("%s: exit code %d, want %d", what, died.ExitCode(), code)
+		}
+		c.Running.Kill() // returns when nothing runs
+	}
+}
+
+// TestDies: a module that ends, hangs, or says what nobody understands is dead when the call
+// returns, OnDeath was told before, and it stays so.
+func TestDies(t *testing.T) {
+	for name, tc := range map[string]struct {
+		what string
+		do   func(s storage.Store, pid int) error
+		want string
+		code int
+	}{
+		"exits":  {"store", func(s storage.Store, _ int) error { return s.Commit(put("/exit")) }, "exit status 3", consensus.ExitModule},
+		"panics": {"store", func(s storage.Store, _ int) error { return s.Commit(put("/panic")) }, "panic: on a commit", consensus.ExitModule},
+		"fails":  {"store", func(s storage.Store, _ int) error { return s.Commit(put("/fail")) }, "a write has failed", consensus.ExitDisk},
+		"is killed": {"store", func(s storage.Store, pid int) error {
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				return err
+			}
+			return s.Commit(put("/a"))
+		}, "signal: killed", consensus.ExitModule},
+		"hangs": {"store", func(s storage.Store, _ int) error {
+			return s.Commit(put("/hang"))
+		}, "it does not answer", consensus.ExitModule},
+		"is stopped": {"store", func(s storage.Store, pid int) error {
+			if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+				return err
+			}
+			_, _, err := s.View().Get("/a")
+			return err
+		}, "it does not answer", consensus.ExitModule},
+		"answers garbage": {"garbage", func(s storage.Store, _ int) error { return s.Commit(put("/a")) }, "what it says of its state", consensus.ExitModule},
+		"sends garbage": {"garbage", func(s storage.Store, _ int) error {
+			return s.View().Walk(func(string, storage.Record) bool { return true })
+		}, "what it sent can't be decoded", consensus.ExitModule},
+		"does not know a call": {"garbage", func(s storage.Store, _ int) error { return s.Reset() }, "Unimplemented", consensus.ExitModule},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := as(t, tc.what)
+			c.Running = new(Running)
+			if tc.want == "it does not answer" {
+				c.Timeout = time.Second
+			}
+			var mu sync.Mutex
+			var told []*Died
+			c.OnDeath = func(d *Died) {
+				mu.Lock()
+				told = append(told, d)
+				mu.Unlock()
+			}
+			s, err := Storage(c)(storage.Config{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			pid := s.(*store).m.child.cmd.Process.Pid
+			err = tc.do(s, pid)
+			mu.Lock()
+			n := len(told)
+			mu.Unlock()
+			var died *Died
+			if !errors.As(err, &died) || !strings.Contains(err.Error(), tc.want) || died.ExitCode() != tc.code {
+				t.Errorf("%v (%T), want %q", err, err, tc.want)
+			}
+			if n != 1 || told[0] != died {
+				t.Errorf("OnDeath was told %v", told)
+			}
+			if syscall.Kill(pid, 0) != syscall.ESRCH {
+				t.Error("the process is still there")
+			}
+			for what, err := range map[string]error{"Commit": s.Commit(put("/b")), "Reset": s.Reset(), "Flush": s.Flush(t.Context())} {
+				if !errors.As(err, &died) {
+					t.Errorf("%s afterwards: %v", what, err)
+				}
+			}
+			if _, _, err := s.View().Get("/a"); !errors.As(err, &died) {
+				t.Errorf("Get afterwards: %v", err)
+			}
+			if err := s.Close(); !errors.As(err, &died) {
+				t.Errorf("Close afterwards: %v", err)
+			}
+			if n := len(told); n != 1 {
+				t.Errorf("OnDeath was told %d times", n)
+			}
+		})
+	}
+}
+
+// A logged is a log that a test reads.
+type logged struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// TestLogCrosses: a module's lines are the node's, with level and attributes. The node's
+// environment is not the module's.
+func TestLogCrosses(t *testing.T) {
+	l := new(logged)
+	c := as(t, "store")
+	c.Log = slog.New(slog.NewTextHandler(l, nil))
+	open(t, c, storage.Config{Dir: "/data"})
+	for end := time.Now().Add(patience); !strings.Contains(l.String(), "level=WARN msg=opened dir=/data zxid=0x10"); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the module's line is not in the log:\n%s", l)
+		}
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	t.Setenv("ZKCORE_SECRET", "hidden")
+	s := open(t, as(t, "store"), storage.Config{})
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", s.(*store).m.child.cmd.Process.Pid))
+	if errors.Is(err, os.ErrNotExist) {
+		return // no such file on this system
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kv := range strings.SplitSeq(string(raw), "\x00") {
+		if name, _, _ := strings.Cut(kv, "="); name != "" && name != handshake.MagicCookieKey && !strings.HasPrefix(name, "PLUGIN_") {
+			t.Errorf("the module has %s in its environment", kv)
+		}
+	}
+}
+
+// TestSocketIsPrivate: nobody else can reach a module's socket, and nothing of it is left.
+func TestSocketIsPrivate(t *testing.T) {
+	c := as(t, "store")
+	c.RunDir = filepath.Join(t.TempDir(), "run")
+	if len(c.RunDir) > maxSocketName {
+		var err error
+		if c.RunDir, err = os.MkdirTemp("", "zk"); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(c.RunDir) })
+	}
+	left := filepath.Join(c.RunDir, "left")
+	if err := os.MkdirAll(left, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Storage(c)(storage.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what an earlier process left is still there: %v", err)
+	}
+	dirs, err := os.ReadDir(c.RunDir)
+	if err != nil || len(dirs) != 1 {
+		t.Fatalf("the folder holds %v: %v", dirs, err)
+	}
+	info, err := dirs[0].Info()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o700 {
+		t.Errorf("the socket's folder has mode %v", info.Mode())
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if dirs, _ := os.ReadDir(c.RunDir); len(dirs) != 0 {
+		t.Errorf("%v is left", dirs)
+	}
+}
+
+func TestVerify(t *testing.T) {
+	d, err := Verify(as(t, "store"), kindStorage)
+	if err != nil || d.Kind != kindStorage || d.Contract != contractVersion {
+		t.Errorf("%+v, %v", d, err)
+	}
+	if _, err := Verify(as(t, "store"), kindConsensus); err == nil {
+		t.Error("a store is a consensus module")
+	}
+}
