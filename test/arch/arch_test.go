@@ -104,8 +104,8 @@ func violation(s source, imp string) string {
 	switch {
 	case own && in(folder, modules...) && !in(s.pkg, folderOf(folder), "cmd", "test") && !(s.test && in(s.pkg, folderOf(folder))):
 		return "imports an implementation: only cmd and test may"
-	case own && in(folder, modules...) && in(s.pkg, "cmd") && !s.test && s.file != filepath.FromSlash("cmd/zkcore/modules.go"):
-		return "names an implementation outside cmd/zkcore/modules.go"
+	case own && in(folder, modules...) && in(s.pkg, "cmd") && !s.test && s.file != filepath.FromSlash("cmd/zkcore/modules.go") && s.pkg != program(folder):
+		return "names an implementation outside cmd/zkcore/modules.go and the implementation's own program"
 	}
 	if own && (in(folder, judges...) || in(folder, "core/fuzztest")) && !s.test && !in(s.pkg, "test") {
 		return "the model, and what fuzz targets assert, are for tests"
@@ -114,6 +114,10 @@ func violation(s source, imp string) string {
 		return "" // what a test drags in, no user of the package gets
 	}
 	switch {
+	case in(s.pkg, "plugins/process"):
+		if own && !in(folder, "plugins") {
+			return "the boundary knows the contracts, and no module"
+		}
 	case in(s.pkg, "plugins"):
 		if !standard(imp) && !(own && in(folder, "plugins")) {
 			return "a contract requires nothing but the standard library"
@@ -165,6 +169,9 @@ func violation(s source, imp string) string {
 	return ""
 }
 
+// program is the folder of a module's own program: cmd/zkcore-storage-mem for storage-mem.
+func program(folder string) string { return "cmd/zkcore-" + folderOf(folder) }
+
 func folderOf(folder string) string {
 	first, _, _ := strings.Cut(folder, "/")
 	return first
@@ -212,6 +219,10 @@ func TestRules(t *testing.T) {
 		{"storage-mem/a.go", base + "/core/jute"},
 		{"storage-bolt/a.go", base + "/core/vfs"},
 		{"cmd/zkcore/main.go", base + "/consensus-zab"},
+		{"cmd/zkcore-storage-mem/main.go", base + "/consensus-zab"},
+		{"plugins/process/a.go", base + "/core/inv"},
+		{"plugins/process/a.go", base + "/storage-mem"},
+		{"plugins/storage/a.go", "google.golang.org/grpc"},
 	} {
 		file := filepath.FromSlash(tc.file)
 		s := source{file: file, pkg: filepath.ToSlash(filepath.Dir(file)), test: strings.HasSuffix(file, "_test.go")}
