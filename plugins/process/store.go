@@ -2,11 +2,14 @@ package process
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -37,6 +40,12 @@ type store struct {
 	closed  bool
 	dead    error // the module is gone: views show nothing
 
+	seed   uint64
+	filter atomic.Pointer[filter]
+	making atomic.Bool // a filter is being made
+	made   sync.WaitGroup
+	hashes []uint64 // of a batch; Commit's
+
 	fail   func(error)
 	failed bool // fail was told; well's
 
@@ -61,7 +70,7 @@ func openStore(cfg Config, sc storage.Config) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &store{m: m, c: pb.NewStorageClient(m.conn), fail: sc.Fail}
+	s := &store{m: m, c: pb.NewStorageClient(m.conn), fail: sc.Fail, seed: rand.Uint64()}
 	s.changed.L = &s.mu
 	m.well = s.well
 	go m.health()
@@ -84,7 +93,53 @@ func openStore(cfg Config, sc storage.Config) (*store, error) {
 		m.shut()
 		return nil, err
 	}
+	if st.Len == 0 {
+		s.filter.Store(&filter{from: st.Version, complete: true})
+	} else {
+		s.makeFilter()
+	}
 	return s, nil
+}
+
+// makeFilter makes a filter of the paths that are there, beside whatever else happens.
+func (s *store) makeFilter() {
+	if s.making.Swap(true) {
+		return
+	}
+	s.made.Add(1)
+	go func() {
+		defer s.made.Done()
+		defer s.making.Store(false)
+		// What is committed from now on is in it; what was before, the view has.
+		f := new(filter)
+		s.filter.Store(f)
+		v := s.View().(*view)
+		defer v.Release()
+		seed := binary.BigEndian.AppendUint64(nil, s.seed)
+		var hashes []uint64
+		err := v.scan("paths", s.c.Paths, &pb.ScanRequest{Version: v.v.no, Key: seed}, func(b []byte) (bool, error) {
+			if len(b)%8 != 0 {
+				return false, errGarbage
+			}
+			hashes = hashes[:0]
+			for ; len(b) > 0; b = b[8:] {
+				hashes = append(hashes, binary.BigEndian.Uint64(b))
+			}
+			f.addAll(hashes)
+			return s.filter.Load() == f && !s.ending(), nil // else nobody wants it any more
+		})
+		if err == nil && !s.ending() {
+			f.mu.Lock()
+			f.from, f.complete = v.v.no, true
+			f.mu.Unlock()
+		}
+	}()
+}
+
+func (s *store) ending() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
 }
 
 // well takes what a health call has brought.
@@ -175,7 +230,15 @@ func (s *store) change(what string, limit time.Duration, fn func(ctx context.Con
 
 func (s *store) Commit(b *storage.Batch) error {
 	s.buf = appendBatch(s.buf[:0], b)
+	s.hashes = s.hashes[:0]
+	for i := range b.Ops {
+		if op := &b.Ops[i]; op.Kind == storage.OpPut {
+			s.hashes = append(s.hashes, hashPath(s.seed, op.Path))
+		}
+	}
 	err := s.change("commit", s.m.slow(), func(ctx context.Context, release []uint64) (*pb.StoreState, error) {
+		// No view can be taken now: a filter that is begun later begins with this batch.
+		s.filter.Load().addAll(s.hashes)
 		stream, err := s.c.Commit(ctx)
 		if err != nil {
 			return nil, err
@@ -191,18 +254,35 @@ func (s *store) Commit(b *storage.Batch) error {
 		return stream.CloseAndRecv()
 	})
 	if cap(s.buf) > 16*chunkSize {
-		s.buf = nil
+		s.buf, s.hashes = nil, nil
+	}
+	if err == nil && s.filter.Load().stale(s.len()) {
+		s.makeFilter()
 	}
 	return err
+}
+
+func (s *store) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now.len
 }
 
 func (s *store) Reset() error {
 	s.mu.Lock()
 	s.resets++
 	s.mu.Unlock()
-	return s.change("reset", s.m.slow(), func(ctx context.Context, release []uint64) (*pb.StoreState, error) {
-		return s.c.Reset(ctx, &pb.StoreRequest{Release: release})
+	s.filter.Store(nil)
+	var version uint64
+	err := s.change("reset", s.m.slow(), func(ctx context.Context, release []uint64) (*pb.StoreState, error) {
+		st, err := s.c.Reset(ctx, &pb.StoreRequest{Release: release})
+		version = st.GetVersion()
+		return st, err
 	})
+	if err == nil {
+		s.filter.Store(&filter{from: version, complete: true})
+	}
+	return err
 }
 
 func (s *store) Flush(ctx context.Context) error {
@@ -246,6 +326,7 @@ func (s *store) Close() error {
 	}
 	s.closed = true
 	s.mu.Unlock()
+	s.made.Wait()
 	var st *pb.StoreState
 	err := s.m.call("close", s.m.slow(), func(ctx context.Context) (err error) {
 		st, err = s.c.Close(ctx, &pb.StoreRequest{})
@@ -299,6 +380,9 @@ func (v *view) Release() {
 }
 
 func (v *view) Get(path string) (rec storage.Record, ok bool, err error) {
+	if v.s.filter.Load().lacks(v.v.no, hashPath(v.s.seed, path)) {
+		return rec, false, nil
+	}
 	r, err := v.get("get", v.s.c.Get, &pb.GetRequest{Version: v.v.no, Key: []byte(path)})
 	if err != nil || !r.Found {
 		return rec, false, err

@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -24,12 +25,16 @@ type storeServer struct {
 	buf    []byte
 	ops    []storage.Op
 
-	failed atomic.Pointer[pb.Error]
-	resets atomic.Uint64
+	failed  atomic.Pointer[pb.Error]
+	resets  atomic.Uint64
+	closing bool // under mu
 
 	mu    sync.Mutex
-	last  uint64
-	views map[uint64]*pinned
+	fewer sync.Cond // a view was released
+	last  uint64    // versions are numbered from 1
+	// released counts them: those that are in neither are being released.
+	released uint64
+	views    map[uint64]*pinned
 }
 
 // A pinned view is there until it is released and nobody reads it any more.
@@ -79,6 +84,7 @@ func (s *storeServer) Open(_ context.Context, c *pb.StorageConfig) (*pb.StoreSta
 		return &pb.StoreState{Error: toWire(err)}, nil
 	}
 	s.mu.Lock()
+	s.fewer.L = &s.mu
 	s.store, s.views = store, map[uint64]*pinned{}
 	s.mu.Unlock()
 	return s.state(nil), nil
@@ -105,7 +111,7 @@ func (s *storeServer) pin(no uint64) (storage.View, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.views[no]
-	if p == nil {
+	if p == nil || s.closing {
 		return nil, errUnknownVersion
 	}
 	p.refs++
@@ -127,6 +133,10 @@ func (s *storeServer) unpin(no uint64) {
 	s.mu.Unlock()
 	if last {
 		p.view.Release()
+		s.mu.Lock()
+		s.released++
+		s.fewer.Broadcast()
+		s.mu.Unlock()
 	}
 }
 
@@ -203,13 +213,22 @@ func (s *storeServer) Close(context.Context, *pb.StoreRequest) (*pb.StoreState, 
 	if err := s.ready(); err != nil {
 		return nil, err
 	}
+	// What still reads has nobody any more who wants it, and ends.
 	s.mu.Lock()
-	views := s.views
-	s.views = map[uint64]*pinned{}
-	s.mu.Unlock()
-	for _, p := range views {
-		p.view.Release()
+	s.closing = true
+	var own []uint64
+	for no := range s.views {
+		own = append(own, no)
 	}
+	s.mu.Unlock()
+	for _, no := range own {
+		s.unpin(no)
+	}
+	s.mu.Lock()
+	for s.released < s.last {
+		s.fewer.Wait()
+	}
+	s.mu.Unlock()
 	return &pb.StoreState{Error: toWire(s.store.Close())}, nil
 }
 
@@ -247,6 +266,19 @@ func (s *storeServer) Walk(r *pb.ScanRequest, stream grpc.ServerStreamingServer[
 	return s.scan(r, stream, func(v storage.View, p *pieces) error {
 		return v.Walk(func(path string, rec storage.Record) bool {
 			p.b = appendRecord(p.b, path, rec)
+			return p.next()
+		})
+	})
+}
+
+func (s *storeServer) Paths(r *pb.ScanRequest, stream grpc.ServerStreamingServer[pb.Chunk]) error {
+	if len(r.Key) != 8 {
+		return errors.New("no seed to hash paths with")
+	}
+	seed := binary.BigEndian.Uint64(r.Key)
+	return s.scan(r, stream, func(v storage.View, p *pieces) error {
+		return v.Walk(func(path string, _ storage.Record) bool {
+			p.b = binary.BigEndian.AppendUint64(p.b, hashPath(seed, path))
 			return p.next()
 		})
 	})

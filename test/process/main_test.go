@@ -4,6 +4,7 @@
 package process
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -31,7 +32,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		bin = dir
-		out, err := exec.Command("go", "build", "-o", bin+"/", "../../cmd/zkcore", "../../cmd/zkcore-storage-mem", "../../cmd/zkcore-consensus-zab").CombinedOutput()
+		out, err := exec.Command("go", "build", "-o", bin+"/", "../../cmd/zkcore", "../../cmd/zkcore-storage-mem", "../../cmd/zkcore-storage-bolt", "../../cmd/zkcore-consensus-zab").CombinedOutput()
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "build the modules: %v\n%s", err, out)
 			return 1
@@ -82,6 +83,39 @@ func TestStorageBehind(t *testing.T) {
 		}
 		return s
 	}, Far: true})
+}
+
+// TestStorageBolt checks a store that survives, and loses its process as a crash would.
+func TestStorageBolt(t *testing.T) {
+	open := func(t testing.TB, dir string) storage.Store {
+		c := module(t, "zkcore-storage-bolt")
+		c.Running = new(process.Running)
+		s, err := process.Storage(c)(storage.Config{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &killable{s, dir, c.Running}
+	}
+	storagetest.Run(t, storagetest.Factory{
+		Far:  true,
+		Open: func(t testing.TB) storage.Store { return open(t, t.TempDir()) },
+		Reopen: func(t testing.TB, s storage.Store) storage.Store {
+			k := s.(*killable)
+			k.running.Kill()
+			var died *process.Died
+			if err := k.Close(); !errors.As(err, &died) {
+				t.Errorf("Close of a store whose process is gone: %v", err)
+			}
+			return open(t, k.dir)
+		},
+	})
+}
+
+// killable is a store with what kills its process.
+type killable struct {
+	storage.Store
+	dir     string
+	running *process.Running
 }
 
 func TestConsensusContract(t *testing.T) {

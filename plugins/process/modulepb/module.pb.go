@@ -1798,7 +1798,7 @@ const file_modulepb_module_proto_rawDesc = "" +
 	"\x06queued\x18\a \x01(\x03R\x06queued2\xa0\x01\n" +
 	"\x06Module\x12L\n" +
 	"\bDescribe\x12!.zkcore.module.v1.DescribeRequest\x1a\x1d.zkcore.module.v1.Description\x12H\n" +
-	"\x06Health\x12\x1f.zkcore.module.v1.HealthRequest\x1a\x1d.zkcore.module.v1.HealthReply2\x85\x06\n" +
+	"\x06Health\x12\x1f.zkcore.module.v1.HealthRequest\x1a\x1d.zkcore.module.v1.HealthReply2\xc8\x06\n" +
 	"\aStorage\x12E\n" +
 	"\x04Open\x12\x1f.zkcore.module.v1.StorageConfig\x1a\x1c.zkcore.module.v1.StoreState\x12A\n" +
 	"\x06Commit\x12\x17.zkcore.module.v1.Chunk\x1a\x1c.zkcore.module.v1.StoreState(\x01\x12?\n" +
@@ -1806,7 +1806,8 @@ const file_modulepb_module_proto_rawDesc = "" +
 	"\bChildren\x12\x1d.zkcore.module.v1.ScanRequest\x1a\x17.zkcore.module.v1.Chunk0\x01\x12@\n" +
 	"\x04Walk\x12\x1d.zkcore.module.v1.ScanRequest\x1a\x17.zkcore.module.v1.Chunk0\x01\x12D\n" +
 	"\bTableGet\x12\x1c.zkcore.module.v1.GetRequest\x1a\x1a.zkcore.module.v1.GetReply\x12E\n" +
-	"\tTableScan\x12\x1d.zkcore.module.v1.ScanRequest\x1a\x17.zkcore.module.v1.Chunk0\x01\x12E\n" +
+	"\tTableScan\x12\x1d.zkcore.module.v1.ScanRequest\x1a\x17.zkcore.module.v1.Chunk0\x01\x12A\n" +
+	"\x05Paths\x12\x1d.zkcore.module.v1.ScanRequest\x1a\x17.zkcore.module.v1.Chunk0\x01\x12E\n" +
 	"\x05Stats\x12\x1e.zkcore.module.v1.StoreRequest\x1a\x1c.zkcore.module.v1.StoreStats\x12E\n" +
 	"\x05Flush\x12\x1e.zkcore.module.v1.StoreRequest\x1a\x1c.zkcore.module.v1.StoreState\x12E\n" +
 	"\x05Reset\x12\x1e.zkcore.module.v1.StoreRequest\x1a\x1c.zkcore.module.v1.StoreState\x12E\n" +
@@ -1881,33 +1882,35 @@ var file_modulepb_module_proto_depIdxs = []int32{
 	12, // 18: zkcore.module.v1.Storage.Walk:input_type -> zkcore.module.v1.ScanRequest
 	10, // 19: zkcore.module.v1.Storage.TableGet:input_type -> zkcore.module.v1.GetRequest
 	12, // 20: zkcore.module.v1.Storage.TableScan:input_type -> zkcore.module.v1.ScanRequest
-	8,  // 21: zkcore.module.v1.Storage.Stats:input_type -> zkcore.module.v1.StoreRequest
-	8,  // 22: zkcore.module.v1.Storage.Flush:input_type -> zkcore.module.v1.StoreRequest
-	8,  // 23: zkcore.module.v1.Storage.Reset:input_type -> zkcore.module.v1.StoreRequest
-	8,  // 24: zkcore.module.v1.Storage.Close:input_type -> zkcore.module.v1.StoreRequest
-	14, // 25: zkcore.module.v1.Consensus.Run:input_type -> zkcore.module.v1.Frames
-	13, // 26: zkcore.module.v1.Consensus.PutSnapshot:input_type -> zkcore.module.v1.Chunk
-	15, // 27: zkcore.module.v1.Consensus.GetSnapshot:input_type -> zkcore.module.v1.SnapshotRef
-	21, // 28: zkcore.module.v1.Consensus.Status:input_type -> zkcore.module.v1.StatusRequest
-	3,  // 29: zkcore.module.v1.Module.Describe:output_type -> zkcore.module.v1.Description
-	5,  // 30: zkcore.module.v1.Module.Health:output_type -> zkcore.module.v1.HealthReply
-	9,  // 31: zkcore.module.v1.Storage.Open:output_type -> zkcore.module.v1.StoreState
-	9,  // 32: zkcore.module.v1.Storage.Commit:output_type -> zkcore.module.v1.StoreState
-	11, // 33: zkcore.module.v1.Storage.Get:output_type -> zkcore.module.v1.GetReply
-	13, // 34: zkcore.module.v1.Storage.Children:output_type -> zkcore.module.v1.Chunk
-	13, // 35: zkcore.module.v1.Storage.Walk:output_type -> zkcore.module.v1.Chunk
-	11, // 36: zkcore.module.v1.Storage.TableGet:output_type -> zkcore.module.v1.GetReply
-	13, // 37: zkcore.module.v1.Storage.TableScan:output_type -> zkcore.module.v1.Chunk
-	7,  // 38: zkcore.module.v1.Storage.Stats:output_type -> zkcore.module.v1.StoreStats
-	9,  // 39: zkcore.module.v1.Storage.Flush:output_type -> zkcore.module.v1.StoreState
-	9,  // 40: zkcore.module.v1.Storage.Reset:output_type -> zkcore.module.v1.StoreState
-	9,  // 41: zkcore.module.v1.Storage.Close:output_type -> zkcore.module.v1.StoreState
-	14, // 42: zkcore.module.v1.Consensus.Run:output_type -> zkcore.module.v1.Frames
-	16, // 43: zkcore.module.v1.Consensus.PutSnapshot:output_type -> zkcore.module.v1.SnapshotEnd
-	13, // 44: zkcore.module.v1.Consensus.GetSnapshot:output_type -> zkcore.module.v1.Chunk
-	22, // 45: zkcore.module.v1.Consensus.Status:output_type -> zkcore.module.v1.MemberStatus
-	29, // [29:46] is the sub-list for method output_type
-	12, // [12:29] is the sub-list for method input_type
+	12, // 21: zkcore.module.v1.Storage.Paths:input_type -> zkcore.module.v1.ScanRequest
+	8,  // 22: zkcore.module.v1.Storage.Stats:input_type -> zkcore.module.v1.StoreRequest
+	8,  // 23: zkcore.module.v1.Storage.Flush:input_type -> zkcore.module.v1.StoreRequest
+	8,  // 24: zkcore.module.v1.Storage.Reset:input_type -> zkcore.module.v1.StoreRequest
+	8,  // 25: zkcore.module.v1.Storage.Close:input_type -> zkcore.module.v1.StoreRequest
+	14, // 26: zkcore.module.v1.Consensus.Run:input_type -> zkcore.module.v1.Frames
+	13, // 27: zkcore.module.v1.Consensus.PutSnapshot:input_type -> zkcore.module.v1.Chunk
+	15, // 28: zkcore.module.v1.Consensus.GetSnapshot:input_type -> zkcore.module.v1.SnapshotRef
+	21, // 29: zkcore.module.v1.Consensus.Status:input_type -> zkcore.module.v1.StatusRequest
+	3,  // 30: zkcore.module.v1.Module.Describe:output_type -> zkcore.module.v1.Description
+	5,  // 31: zkcore.module.v1.Module.Health:output_type -> zkcore.module.v1.HealthReply
+	9,  // 32: zkcore.module.v1.Storage.Open:output_type -> zkcore.module.v1.StoreState
+	9,  // 33: zkcore.module.v1.Storage.Commit:output_type -> zkcore.module.v1.StoreState
+	11, // 34: zkcore.module.v1.Storage.Get:output_type -> zkcore.module.v1.GetReply
+	13, // 35: zkcore.module.v1.Storage.Children:output_type -> zkcore.module.v1.Chunk
+	13, // 36: zkcore.module.v1.Storage.Walk:output_type -> zkcore.module.v1.Chunk
+	11, // 37: zkcore.module.v1.Storage.TableGet:output_type -> zkcore.module.v1.GetReply
+	13, // 38: zkcore.module.v1.Storage.TableScan:output_type -> zkcore.module.v1.Chunk
+	13, // 39: zkcore.module.v1.Storage.Paths:output_type -> zkcore.module.v1.Chunk
+	7,  // 40: zkcore.module.v1.Storage.Stats:output_type -> zkcore.module.v1.StoreStats
+	9,  // 41: zkcore.module.v1.Storage.Flush:output_type -> zkcore.module.v1.StoreState
+	9,  // 42: zkcore.module.v1.Storage.Reset:output_type -> zkcore.module.v1.StoreState
+	9,  // 43: zkcore.module.v1.Storage.Close:output_type -> zkcore.module.v1.StoreState
+	14, // 44: zkcore.module.v1.Consensus.Run:output_type -> zkcore.module.v1.Frames
+	16, // 45: zkcore.module.v1.Consensus.PutSnapshot:output_type -> zkcore.module.v1.SnapshotEnd
+	13, // 46: zkcore.module.v1.Consensus.GetSnapshot:output_type -> zkcore.module.v1.Chunk
+	22, // 47: zkcore.module.v1.Consensus.Status:output_type -> zkcore.module.v1.MemberStatus
+	30, // [30:48] is the sub-list for method output_type
+	12, // [12:30] is the sub-list for method input_type
 	12, // [12:12] is the sub-list for extension type_name
 	12, // [12:12] is the sub-list for extension extendee
 	0,  // [0:12] is the sub-list for field type_name

@@ -176,6 +176,7 @@ const (
 	Storage_Walk_FullMethodName      = "/zkcore.module.v1.Storage/Walk"
 	Storage_TableGet_FullMethodName  = "/zkcore.module.v1.Storage/TableGet"
 	Storage_TableScan_FullMethodName = "/zkcore.module.v1.Storage/TableScan"
+	Storage_Paths_FullMethodName     = "/zkcore.module.v1.Storage/Paths"
 	Storage_Stats_FullMethodName     = "/zkcore.module.v1.Storage/Stats"
 	Storage_Flush_FullMethodName     = "/zkcore.module.v1.Storage/Flush"
 	Storage_Reset_FullMethodName     = "/zkcore.module.v1.Storage/Reset"
@@ -196,6 +197,8 @@ type StorageClient interface {
 	Walk(ctx context.Context, in *ScanRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Chunk], error)
 	TableGet(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*GetReply, error)
 	TableScan(ctx context.Context, in *ScanRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Chunk], error)
+	// Paths gives the hashes of all paths, eight bytes each; key is the seed, in as many.
+	Paths(ctx context.Context, in *ScanRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Chunk], error)
 	Stats(ctx context.Context, in *StoreRequest, opts ...grpc.CallOption) (*StoreStats, error)
 	Flush(ctx context.Context, in *StoreRequest, opts ...grpc.CallOption) (*StoreState, error)
 	Reset(ctx context.Context, in *StoreRequest, opts ...grpc.CallOption) (*StoreState, error)
@@ -310,6 +313,25 @@ func (c *storageClient) TableScan(ctx context.Context, in *ScanRequest, opts ...
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Storage_TableScanClient = grpc.ServerStreamingClient[Chunk]
 
+func (c *storageClient) Paths(ctx context.Context, in *ScanRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Chunk], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Storage_ServiceDesc.Streams[4], Storage_Paths_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ScanRequest, Chunk]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Storage_PathsClient = grpc.ServerStreamingClient[Chunk]
+
 func (c *storageClient) Stats(ctx context.Context, in *StoreRequest, opts ...grpc.CallOption) (*StoreStats, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(StoreStats)
@@ -364,6 +386,8 @@ type StorageServer interface {
 	Walk(*ScanRequest, grpc.ServerStreamingServer[Chunk]) error
 	TableGet(context.Context, *GetRequest) (*GetReply, error)
 	TableScan(*ScanRequest, grpc.ServerStreamingServer[Chunk]) error
+	// Paths gives the hashes of all paths, eight bytes each; key is the seed, in as many.
+	Paths(*ScanRequest, grpc.ServerStreamingServer[Chunk]) error
 	Stats(context.Context, *StoreRequest) (*StoreStats, error)
 	Flush(context.Context, *StoreRequest) (*StoreState, error)
 	Reset(context.Context, *StoreRequest) (*StoreState, error)
@@ -398,6 +422,9 @@ func (UnimplementedStorageServer) TableGet(context.Context, *GetRequest) (*GetRe
 }
 func (UnimplementedStorageServer) TableScan(*ScanRequest, grpc.ServerStreamingServer[Chunk]) error {
 	return status.Error(codes.Unimplemented, "method TableScan not implemented")
+}
+func (UnimplementedStorageServer) Paths(*ScanRequest, grpc.ServerStreamingServer[Chunk]) error {
+	return status.Error(codes.Unimplemented, "method Paths not implemented")
 }
 func (UnimplementedStorageServer) Stats(context.Context, *StoreRequest) (*StoreStats, error) {
 	return nil, status.Error(codes.Unimplemented, "method Stats not implemented")
@@ -526,6 +553,17 @@ func _Storage_TableScan_Handler(srv interface{}, stream grpc.ServerStream) error
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Storage_TableScanServer = grpc.ServerStreamingServer[Chunk]
 
+func _Storage_Paths_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ScanRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(StorageServer).Paths(m, &grpc.GenericServerStream[ScanRequest, Chunk]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Storage_PathsServer = grpc.ServerStreamingServer[Chunk]
+
 func _Storage_Stats_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(StoreRequest)
 	if err := dec(in); err != nil {
@@ -653,6 +691,11 @@ var Storage_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "TableScan",
 			Handler:       _Storage_TableScan_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Paths",
+			Handler:       _Storage_Paths_Handler,
 			ServerStreams: true,
 		},
 	},

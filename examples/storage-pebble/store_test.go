@@ -1,0 +1,82 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/zkcore/zkcore/plugins/process"
+	"github.com/zkcore/zkcore/plugins/storage"
+	"github.com/zkcore/zkcore/plugins/storage/storagetest"
+)
+
+// dirs remembers where a store has its files.
+type inDir struct {
+	storage.Store
+	dir string
+}
+
+func openIn(t testing.TB, open storage.Open, dir string) storage.Store {
+	t.Helper()
+	s, err := open(storage.Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &inDir{s, dir}
+}
+
+func factory(open storage.Open) storagetest.Factory {
+	return storagetest.Factory{
+		Open: func(t testing.TB) storage.Store { return openIn(t, open, filepath.Join(t.TempDir(), "store")) },
+		Reopen: func(t testing.TB, s storage.Store) storage.Store {
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			return openIn(t, open, s.(*inDir).dir)
+		},
+	}
+}
+
+// TestContract is all that the store's author has to write to know whether it is one.
+func TestContract(t *testing.T) { storagetest.Run(t, factory(open)) }
+
+// TestProcess is the same with the store where a server has it: in a process of its own.
+func TestProcess(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "zkcore-storage-pebble")
+	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	sum, err := process.Sum(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := factory(process.Storage(process.Config{Path: path, SHA256: sum}))
+	f.Far = true
+	storagetest.Run(t, f)
+}
+
+// TestOptions refuses what it does not know, and Discard what is there.
+func TestOptions(t *testing.T) {
+	if _, err := open(storage.Config{Dir: t.TempDir(), Options: map[string]string{"cache": "1"}}); err == nil {
+		t.Error("an unknown option was taken")
+	}
+	dir := filepath.Join(t.TempDir(), "store")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "CURRENT"), []byte("nonsense"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(storage.Config{Dir: dir}); err == nil {
+		t.Error("nonsense was opened")
+	}
+	s, err := open(storage.Config{Dir: dir, Discard: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
