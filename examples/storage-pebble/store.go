@@ -58,18 +58,8 @@ func decode(b []byte) (storage.Record, error) {
 	return rec, nil
 }
 
-// A reader is what pebble's database, snapshots and batches have in common.
-type reader interface {
-	Get(key []byte) ([]byte, closer, error)
-	NewIter(o *pebble.IterOptions) (*pebble.Iterator, error)
-}
-
-type closer = interface{ Close() error }
-
 // get returns a copy of what is at key: pebble's own is valid for a moment.
-func get(r interface {
-	Get([]byte) ([]byte, closer, error)
-}, key []byte) ([]byte, bool, error) {
+func get(r pebble.Reader, key []byte) ([]byte, bool, error) {
 	b, c, err := r.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, false, nil
