@@ -1067,13 +1067,17 @@ func testReaders(t *testing.T, f Factory) {
 		})
 	}
 	deadline := time.Now().Add(hung)
-	for n := 2; (n < 2000 || views.Load() < 500) && !t.Failed(); n++ {
+	commits, enough := 2000, int64(500)
+	if f.Far {
+		commits, enough = 300, 20
+	}
+	for n := 2; (n < commits || views.Load() < enough) && !t.Failed(); n++ {
 		b := &storage.Batch{Zxid: int64(n)}
 		state(b, n, &has)
 		if err := commitPoisoned(r.s, b); err != nil {
 			t.Errorf("Commit: %v", err)
 		}
-		if n >= 2000 && time.Now().After(deadline) {
+		if n >= commits && time.Now().After(deadline) {
 			t.Errorf("the readers saw %d views only", views.Load())
 		}
 	}
