@@ -7,12 +7,15 @@ REVISION := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 BUILT := $(shell date -u '+%m/%d/%Y %H:%M UTC')
 PKG := github.com/zkcore/zkcore/core/admin
 LDFLAGS := -s -w -X '$(PKG).version=$(VERSION)' -X '$(PKG).revision=$(REVISION)' -X '$(PKG).built=$(BUILT)'
-MODULES := . consensus-zab core plugins storage-bolt storage-mem
+MODULES := . consensus-zab core plugins plugins/process storage-bolt storage-mem
+# A stranger's modules: each has a workspace of its own, and nothing of it is in a release.
+EXAMPLES := examples/storage-pebble
+BUF := github.com/bufbuild/buf/cmd/buf@v1.50.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 export CGO_ENABLED ?= 0
 
-.PHONY: help build run ensemble ensemble-stop test unit e2e sim planted nemesis oracle soak clients setup lint vuln fuzz fuzz-round bench dist tidy clean
+.PHONY: help build run ensemble ensemble-stop test unit e2e sim planted nemesis oracle soak clients setup lint vuln fuzz fuzz-round examples generate bench dist tidy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -35,7 +38,7 @@ ensemble: build ## start three servers on loopback (2181, 2182, 2183)
 ensemble-stop: ## stop them
 	@scripts/ensemble.sh stop
 
-test: setup lint unit sim planted e2e nemesis oracle clients ## everything that must pass, with what it needs installed
+test: setup lint unit examples sim planted e2e nemesis oracle clients ## everything that must pass, with what it needs installed
 
 setup: ## install the real clients that the tests use
 	@test/clients/setup/install.sh
@@ -50,11 +53,14 @@ lint: ## gofmt, vet, staticcheck
 unit: ## the tests of every module, with the race detector
 	@# In one go, the slowest first: bolt looks at the checksums of all that it reads, which the race detector
 	@# makes ten times slower, and what else there is fills the other processors meanwhile.
-	CGO_ENABLED=1 go test -race -timeout 30m ./storage-bolt/... ./plugins/... ./core/... ./consensus-zab/... ./storage-mem/... \
+	CGO_ENABLED=1 go test -race -timeout 30m ./storage-bolt/... ./plugins/... ./plugins/process/... ./core/... ./consensus-zab/... ./storage-mem/... \
 		./cmd/... ./internal/... ./test/arch/... ./test/history/... ./test/judge/...
 
+examples: ## modules as a stranger would write them, by the kits
+	@for m in $(EXAMPLES); do echo "== $$m"; (cd $$m && go vet ./... && go test -timeout 15m ./...) || exit 1; done
+
 e2e: build ## real processes: ensembles, kills, bad input
-	go test -count=1 -timeout 25m -p 1 ./test/harness/... ./test/e2e/... ./test/badinput/... ./test/release/... ./test/mixed/...
+	go test -count=1 -timeout 25m -p 1 ./test/harness/... ./test/e2e/... ./test/badinput/... ./test/release/... ./test/mixed/... ./test/process/...
 
 sim: ## ensembles in virtual time, from seeds
 	go test -count=1 -timeout 30m ./test/sim/...
@@ -94,6 +100,9 @@ bench: build setup ## the load generator against the floor, zkcore and Apache, a
 
 dist: ## zkcore-VERSION.tar.gz in dist/
 	@scripts/dist.sh "$(VERSION)"
+
+generate: ## the code that is made of plugins/process/modulepb/module.proto
+	cd plugins/process && GOWORK=off go run $(BUF) generate
 
 tidy: ## go mod tidy for every module
 	@scripts/tidy.sh

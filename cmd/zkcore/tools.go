@@ -11,6 +11,7 @@ import (
 
 	"github.com/zkcore/zkcore/core/config"
 	"github.com/zkcore/zkcore/core/node"
+	"github.com/zkcore/zkcore/plugins"
 	"github.com/zkcore/zkcore/plugins/storage"
 )
 
@@ -76,11 +77,13 @@ func nothingToDo(cfg *config.Config, what string) error {
 
 // withTools calls fn with the tools of the store that is configured.
 func withTools(cfg *config.Config, fn func(storage.Tools, storage.Config) error) error {
-	if _, err := builtin.OpenStorage(cfg.Storage); err != nil {
+	// A program's files are those of the module that it is called after.
+	name := plugins.Name(cfg.Storage)
+	if _, err := builtin.OpenStorage(name); err != nil {
 		return unusable(cfg, "storage", err)
 	}
 	nc := nodeConfig(cfg)
-	return node.WithStopped(nc, func(*node.Node) error { return fn(builtin.StorageTools[cfg.Storage], nc.Storage) })
+	return node.WithStopped(nc, func(*node.Node) error { return fn(builtin.StorageTools[name], nc.Storage) })
 }
 
 func snapshotCommand() *cobra.Command {
@@ -88,18 +91,18 @@ func snapshotCommand() *cobra.Command {
 	return o.tool("snapshot [zoo.cfg]", "write what the store keeps as a snapshot file",
 		"snapshot writes a snapshot, in Apache's format, of what the store has on disk: a server with another store, and\nApache's too, starts from it. The server must not run.",
 		func(cmd *cobra.Command, cfg *config.Config) error {
-			open, err := builtin.OpenStorage(cfg.Storage)
-			if err != nil {
-				return unusable(cfg, "storage", err)
-			}
 			nc := nodeConfig(cfg)
+			nc.Log = newLogger(os.Stderr, slog.LevelWarn, cfg.ServerID)
+			_, open, err := openers(cfg, nc.Log, nil, nil)
+			if err != nil {
+				return err
+			}
 			nc.OpenStorage = func(sc storage.Config) (storage.Store, error) {
 				if sc.Discard {
 					return nil, errors.New("a server that starts sets it aside, and makes it anew")
 				}
 				return open(sc)
 			}
-			nc.Log = newLogger(os.Stderr, slog.LevelWarn, cfg.ServerID)
 			nc.Fail = func(code int, _ error) { os.Exit(code) } // the node has logged why
 			file, znodes, err := node.Export(nc)
 			if bad := unusableOption(cfg, err); bad != nil {
