@@ -13,7 +13,6 @@ import (
 	"github.com/zkcore/zkcore/plugins/consensus"
 	"github.com/zkcore/zkcore/plugins/process"
 	"github.com/zkcore/zkcore/plugins/storage"
-	"github.com/zkcore/zkcore/plugins/storage/behind"
 )
 
 // A choice is the module that a configuration chooses: one that is built in, or a program.
@@ -72,20 +71,6 @@ func (c choice) process(cfg *config.Config, log *slog.Logger, m consensus.Metric
 	return p
 }
 
-// behindStore puts what makes a read seldom cross, and a commit wait for nothing, before a
-// store in another process.
-func behindStore(open storage.Open, cfg *config.Config, log *slog.Logger) storage.Open {
-	return func(sc storage.Config) (storage.Store, error) {
-		s, err := open(sc)
-		if err != nil {
-			return nil, err
-		}
-		return behind.Open(s, behind.Options{CacheBytes: cfg.Plugins.CacheBytes, Fail: func(err error) {
-			log.Error("the store can't be written to any more: the next write will end the server", "error", err)
-		}})
-	}
-}
-
 // openers are how the two modules are opened.
 func openers(cfg *config.Config, log *slog.Logger, m consensus.Metrics, s *supervisor) (oc consensus.Open, os storage.Open, err error) {
 	cc, err := choose(cfg, plugins.KindConsensus, cfg.Consensus)
@@ -104,7 +89,7 @@ func openers(cfg *config.Config, log *slog.Logger, m consensus.Metrics, s *super
 	if sc.builtin {
 		os, _ = builtin.OpenStorage(sc.value)
 	} else {
-		os = behindStore(process.Storage(sc.process(cfg, log, m, s)), cfg, log)
+		os = process.CachedStorage(sc.process(cfg, log, m, s), cfg.Plugins.CacheBytes, log)
 	}
 	return oc, os, nil
 }

@@ -40,13 +40,6 @@ func (c *calls) begin(what string, limit time.Duration) *call {
 	return k
 }
 
-// progress says that something of the answer has come: what is left has all its time again.
-func (c *calls) progress(k *call) {
-	c.mu.Lock()
-	k.ticks = 0
-	c.mu.Unlock()
-}
-
 func (c *calls) end(k *call) {
 	c.mu.Lock()
 	delete(c.open, k)

@@ -2,7 +2,6 @@ package process
 
 import (
 	"encoding/binary"
-	"errors"
 	"sync"
 
 	"google.golang.org/protobuf/proto"
@@ -263,8 +262,6 @@ func (r *reader) proto(m proto.Message) {
 	}
 	r.b = nil
 }
-
-var errBroken = errors.New("the connection to the node is gone")
 
 // asked are calls that wait for an answer from the other side.
 type asked struct {

@@ -6,6 +6,7 @@ package process
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,7 +15,6 @@ import (
 
 	"github.com/zkcore/zkcore/plugins/process"
 	"github.com/zkcore/zkcore/plugins/storage"
-	"github.com/zkcore/zkcore/plugins/storage/behind"
 	"github.com/zkcore/zkcore/plugins/storage/storagetest"
 
 	"github.com/zkcore/zkcore/plugins/consensus/consensustest"
@@ -73,11 +73,11 @@ func TestStorageContract(t *testing.T) {
 	storagetest.Run(t, storagetest.Factory{Open: openStore, Far: true})
 }
 
-// TestStorageBehind checks what a server uses: the same store, with a cache and the commits
-// behind it.
-func TestStorageBehind(t *testing.T) {
+// TestStorageCached checks what a server uses: the same store, with its caches and the commits
+// written behind.
+func TestStorageCached(t *testing.T) {
 	storagetest.Run(t, storagetest.Factory{Open: func(t testing.TB) storage.Store {
-		s, err := behind.Open(openStore(t), behind.Options{CacheBytes: 8 << 20})
+		s, err := process.CachedStorage(module(t, "zkcore-storage-mem"), 8<<20, slog.New(slog.DiscardHandler))(storage.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
