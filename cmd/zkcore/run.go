@@ -21,6 +21,7 @@ import (
 	"github.com/zkcore/zkcore/core/metrics"
 	"github.com/zkcore/zkcore/core/node"
 	"github.com/zkcore/zkcore/core/txnlog"
+	"github.com/zkcore/zkcore/plugins"
 	"github.com/zkcore/zkcore/plugins/consensus"
 	"github.com/zkcore/zkcore/plugins/storage"
 )
@@ -153,7 +154,7 @@ func nodeConfig(c *config.Config) node.Config {
 // storageDir is where a store has its files: beside the snapshots, so that who moves
 // or removes those moves or removes it too.
 func storageDir(c *config.Config) string {
-	return filepath.Join(c.DataDir, txnlog.VersionDir, "storage-"+c.Storage)
+	return filepath.Join(c.DataDir, txnlog.VersionDir, "storage-"+plugins.Name(c.Storage))
 }
 
 // descriptors counts the files that this process has open.
