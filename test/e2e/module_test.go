@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -355,4 +356,58 @@ func TestModuleByName(t *testing.T) {
 		m, err := s.Monitor()
 		return err == nil && m["zk_fsynctime_count"] != "" && m["zk_fsynctime_count"] != "0" || m["zk_cnt_fsynctime"] != "" && m["zk_cnt_fsynctime"] != "0"
 	})
+}
+
+// TestPluginCommand lists and verifies what is in zkcore.plugin.dir.
+func TestPluginCommand(t *testing.T) {
+	path, sum := harness.Module(t, plugins.KindStorage, "mem")
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"zkcore-storage-good", "zkcore-storage-unnamed", "zkcore-consensus-wrong", "other"} {
+		if err := os.WriteFile(filepath.Join(dir, name), raw, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg := filepath.Join(t.TempDir(), "zoo.cfg")
+	text := fmt.Sprintf("dataDir=%s\nzkcore.plugin.dir=%s\nzkcore.plugin.good.sha256=%s\nzkcore.plugin.wrong.sha256=%s\n", t.TempDir(), dir, sum, sum)
+	if err := os.WriteFile(cfg, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run := func(code int, args ...string) string {
+		t.Helper()
+		cmd := exec.Command(harness.Binary(t), append(append([]string{"plugin"}, args...), "--config="+cfg)...)
+		out, err := cmd.CombinedOutput()
+		if got := cmd.ProcessState.ExitCode(); got != code {
+			t.Errorf("plugin %v: exit code %d, want %d (%v)\n%s", args, got, code, err, out)
+		}
+		return string(out)
+	}
+	list := strings.Join(strings.Fields(run(0, "list")), " ")
+	for _, want := range []string{
+		"consensus zab built in ok -", "storage mem built in ok -",
+		"storage good " + dir + "/zkcore-storage-good ok " + sum, "storage unnamed " + dir + "/zkcore-storage-unnamed no checksum configured " + sum,
+	} {
+		if !strings.Contains(list, want) {
+			t.Errorf("plugin list has no %q:\n%s", want, list)
+		}
+	}
+	if strings.Contains(list, "other") {
+		t.Errorf("plugin list has what is no module:\n%s", list)
+	}
+	all := run(2, "verify")
+	for _, want := range []string{
+		"storage good: " + dir + "/zkcore-storage-good: ok, version", "zkcore-storage-unnamed: no checksum is configured",
+		"zkcore-consensus-wrong: it is a storage module, not a consensus one", "2 of 3 modules can't be used",
+	} {
+		if !strings.Contains(all, want) {
+			t.Errorf("plugin verify has no %q:\n%s", want, all)
+		}
+	}
+	if out := run(0, "verify", "good"); !strings.Contains(out, "good: "+dir+"/zkcore-storage-good: ok") || strings.Contains(out, "wrong") {
+		t.Errorf("plugin verify good:\n%s", out)
+	}
+	run(1, "verify", "none")
 }
