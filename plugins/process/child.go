@@ -28,6 +28,11 @@ type child struct {
 	stdout  *os.File
 	log     *logReader
 
+	// go-plugin waits for some things without end: who stops answering meanwhile is killed
+	// when that is over, and so is the wait.
+	late  time.Duration
+	timer *time.Timer
+
 	killOnce sync.Once
 	stopOnce sync.Once
 	done     chan struct{} // closed when the process is dead and waited for
@@ -83,9 +88,13 @@ func (c *child) Start(context.Context) error {
 		return err
 	}
 	c.running.add(c)
+	c.timer = time.AfterFunc(c.late, c.kill)
 	go c.log.run(stderr)
 	return nil
 }
+
+// inTime ends the time that a start may take. It says whether it has not passed yet.
+func (c *child) inTime() bool { return c.timer == nil || c.timer.Stop() }
 
 // stop closes the process's stdin, which asks it to end.
 func (c *child) stop() {

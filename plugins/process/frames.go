@@ -73,37 +73,103 @@ func eachFrame(b []byte, fn func(frame []byte) error) error {
 // maxFrames is how much is put into one message, if it is more than one frame.
 const maxFrames = 1 << 20
 
-// An outbox is what is to be sent in a stream. Those who put something in do not wait; one
-// goroutine takes out.
+// An outbox is what is to be sent in a stream. Whoever puts something in sends it himself, if
+// nobody else is sending: to wake another goroutine takes longer than that, and it is what a
+// lone write waits for. What comes meanwhile is sent by a goroutine, in few messages.
 type outbox struct {
-	mu     sync.Mutex
-	more   sync.Cond
-	b      []byte // whole messages' worth of frames
-	cuts   []int  // where messages may end
-	closed bool
+	mu      sync.Mutex
+	more    sync.Cond
+	b       []byte // whole messages' worth of frames
+	cuts    []int  // where messages may end
+	spare   []byte // memory for the next ones
+	send    func([]byte) error
+	sending bool
+	closed  bool
+	err     error // of send
 }
 
-func newOutbox() *outbox {
-	o := &outbox{}
+func newOutbox(send func([]byte) error) *outbox {
+	o := &outbox{send: send}
 	o.more.L = &o.mu
 	return o
 }
 
-// put appends a frame that fn appends to what it is given, and returns the frame's size.
-func (o *outbox) put(fn func(dst []byte) []byte) int {
+// put sends a frame, which fn appends to what it is given.
+func (o *outbox) put(fn func(dst []byte) []byte) {
+	if _, mine := o.add(fn); mine {
+		o.flush()
+	}
+}
+
+// add puts a frame in, and returns its size. If mine is true the caller calls flush, once he
+// holds no lock.
+func (o *outbox) add(fn func(dst []byte) []byte) (size int, mine bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.putLocked(fn)
+	if o.closed {
+		return 0, false
+	}
+	size = o.addLocked(fn)
+	if mine = !o.sending; mine {
+		o.sending = true
+	}
+	return size, mine
+}
+
+// flush sends what there is. What came meanwhile is left to run.
+func (o *outbox) flush() {
+	o.mu.Lock()
+	o.sendLocked()
+	o.mu.Unlock()
+}
+
+// sendLocked sends what is there now. The caller is the one who sends.
+func (o *outbox) sendLocked() {
+	b, cuts := o.b, o.cuts
+	o.b, o.cuts, o.spare = o.spare[:0], nil, nil
+	o.mu.Unlock()
+	start := 0
+	var err error
+	for _, end := range cuts {
+		if err = o.send(b[start:end]); err != nil {
+			break
+		}
+		start = end
+	}
+	o.mu.Lock()
+	o.sending = false
+	if cap(b) <= 4*maxFrames {
+		o.spare = b
+	}
+	if err != nil && o.err == nil {
+		o.err, o.closed = err, true
+	}
+	if len(o.b) > 0 || o.closed {
+		o.more.Broadcast()
+	}
+}
+
+// run sends what others leave to it, until the outbox is closed and empty, or sending fails.
+func (o *outbox) run() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for {
+		for (o.sending || len(o.b) == 0) && !(o.closed && !o.sending) {
+			o.more.Wait()
+		}
+		if o.err != nil || len(o.b) == 0 {
+			return o.err
+		}
+		o.sending = true
+		o.sendLocked()
+	}
 }
 
 // headSize is what the length of a frame takes. It is written before the frame is known, in a
 // form that always takes as much.
 const headSize = 5
 
-func (o *outbox) putLocked(fn func(dst []byte) []byte) int {
-	if o.closed {
-		return 0
-	}
+func (o *outbox) addLocked(fn func(dst []byte) []byte) int {
 	start := len(o.b)
 	o.b = append(o.b, 0, 0, 0, 0, 0)
 	o.b = fn(o.b)
@@ -120,9 +186,6 @@ func (o *outbox) putLocked(fn func(dst []byte) []byte) int {
 	} else {
 		o.cuts = append(o.cuts, len(o.b))
 	}
-	if len(o.cuts) == 1 {
-		o.more.Signal()
-	}
 	return n
 }
 
@@ -133,46 +196,11 @@ func (o *outbox) begin(cut int) int {
 	return o.cuts[cut-1]
 }
 
-// take waits for something to send and returns it, in messages; false when there is nothing
-// any more. spare is memory to be used again.
-func (o *outbox) take(spare []byte, cuts []int) (b []byte, ends []int, ok bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for len(o.b) == 0 && !o.closed {
-		o.more.Wait()
-	}
-	b, ends = o.b, o.cuts
-	if cap(spare) > 4*maxFrames {
-		spare = nil
-	}
-	o.b, o.cuts = spare[:0], cuts[:0]
-	return b, ends, len(b) > 0
-}
-
 func (o *outbox) close() {
 	o.mu.Lock()
 	o.closed = true
 	o.more.Broadcast()
 	o.mu.Unlock()
-}
-
-// run sends until the outbox is closed and empty, or send fails.
-func (o *outbox) run(send func([]byte) error) error {
-	var b []byte
-	var cuts []int
-	for {
-		var ok bool
-		if b, cuts, ok = o.take(b, cuts); !ok {
-			return nil
-		}
-		start := 0
-		for _, end := range cuts {
-			if err := send(b[start:end]); err != nil {
-				return err
-			}
-			start = end
-		}
-	}
 }
 
 func appendTxns(dst []byte, txns []consensus.Txn) []byte {

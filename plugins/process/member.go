@@ -17,7 +17,13 @@ import (
 
 // Consensus is the Open of a member in a process of its own.
 func Consensus(cfg Config) consensus.Open {
-	return func(cc consensus.Config, n consensus.Node) (consensus.Member, error) { return openMember(cfg, cc, n) }
+	return func(cc consensus.Config, n consensus.Node) (consensus.Member, error) {
+		m, err := openMember(cfg, cc, n)
+		if err != nil {
+			return nil, err // and not a member that is nil
+		}
+		return m, nil
+	}
 }
 
 // A member is the node's side of a member in another process.
@@ -40,6 +46,7 @@ type member struct {
 	closed bool
 
 	calls callQueue
+	dealt int // bytes that the module has not heard of; credit's
 
 	statusMu sync.Mutex
 	status   consensus.Status
@@ -62,7 +69,7 @@ func openMember(cfg Config, cc consensus.Config, n consensus.Node) (*member, err
 		return nil, err
 	}
 	m := &member{
-		m: mod, c: pb.NewConsensusClient(mod.conn), node: n, out: newOutbox(), fatal: cc.Fail,
+		m: mod, c: pb.NewConsensusClient(mod.conn), node: n, fatal: cc.Fail,
 		opened: make(chan *pb.Opened, 1), left: make(chan *pb.Error, 1), ran: make(chan struct{}),
 		snapshots: map[uint64]*snapshot{},
 	}
@@ -73,6 +80,11 @@ func openMember(cfg Config, cc consensus.Config, n consensus.Node) (*member, err
 		err = mod.broken("open", err)
 		return nil, err
 	}
+	m.out = newOutbox(func(b []byte) error {
+		k := mod.calls.begin("it takes nothing in", mod.cfg.Timeout)
+		defer mod.calls.end(k)
+		return stream.Send(&pb.Frames{Data: b})
+	})
 	m.out.put(func(dst []byte) []byte {
 		return appendProto(append(dst, fOpen), configToWire(&cc, mod.log.Enabled(context.Background(), slog.LevelDebug)))
 	})
@@ -115,17 +127,13 @@ func (m *member) end() {
 	m.calls.close()
 	m.asked.close()
 	<-m.ran
+	m.calls.wait()
 	m.closeSnapshots()
 }
 
 // send sends what the node asks.
 func (m *member) send(stream grpc.BidiStreamingClient[pb.Frames, pb.Frames]) {
-	err := m.out.run(func(b []byte) error {
-		k := m.m.calls.begin("it takes nothing in", m.m.cfg.Timeout)
-		defer m.m.calls.end(k)
-		return stream.Send(&pb.Frames{Data: b})
-	})
-	if err == nil {
+	if m.out.run() == nil {
 		stream.CloseSend()
 	} // else receive has heard why
 }
@@ -167,6 +175,14 @@ func (m *member) die(err error) {
 func (m *member) frame(frame []byte) error {
 	kind := frame[0]
 	if ordered(kind) {
+		if len(frame) <= fewBytes && (kind == fDeliver || kind == fSynced) && m.calls.begin() {
+			_, err := m.make(frame)
+			m.calls.end()
+			if err == nil {
+				m.credit(len(frame))
+			}
+			return err
+		}
 		m.calls.put(frame)
 		return nil
 	}
@@ -233,19 +249,44 @@ func (m *member) answer(id uint64, fn func(dst []byte) []byte) {
 	})
 }
 
-// A callQueue holds calls of the node until they are made.
+// fewBytes of txns are delivered by the goroutine that has read them, if nothing else is under
+// way: the way to another goroutine takes longer than to apply them.
+const fewBytes = 4 << 10
+
+// A callQueue holds calls of the node until they are made. One goroutine makes them, or the one
+// that has read them.
 type callQueue struct {
 	mu     sync.Mutex
 	more   sync.Cond
 	frames [][]byte
+	busy   bool // a call is under way
 	closed bool
+}
+
+// begin says whether nothing waits and nothing is under way: then a call may be made now, up to
+// end.
+func (q *callQueue) begin() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.busy || q.closed || len(q.frames) > 0 {
+		return false
+	}
+	q.busy = true
+	return true
+}
+
+func (q *callQueue) end() {
+	q.mu.Lock()
+	q.busy = false
+	q.more.Broadcast()
+	q.mu.Unlock()
 }
 
 func (q *callQueue) put(frame []byte) {
 	q.mu.Lock()
 	q.frames = append(q.frames, frame)
 	if len(q.frames) == 1 {
-		q.more.Signal()
+		q.more.Broadcast()
 	}
 	q.mu.Unlock()
 }
@@ -253,7 +294,7 @@ func (q *callQueue) put(frame []byte) {
 func (q *callQueue) take(spare [][]byte) (frames [][]byte, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for len(q.frames) == 0 && !q.closed {
+	for (q.busy || len(q.frames) == 0) && !q.closed {
 		q.more.Wait()
 	}
 	if q.closed {
@@ -261,7 +302,17 @@ func (q *callQueue) take(spare [][]byte) (frames [][]byte, ok bool) {
 	}
 	frames = q.frames
 	q.frames = spare[:0]
+	q.busy = true // up to end
 	return frames, true
+}
+
+// wait waits until no call is under way.
+func (q *callQueue) wait() {
+	q.mu.Lock()
+	for q.busy {
+		q.more.Wait()
+	}
+	q.mu.Unlock()
 }
 
 func (q *callQueue) close() {
@@ -278,34 +329,48 @@ const creditStep = sendWindow / 8
 func (m *member) run() {
 	defer close(m.ran)
 	var frames [][]byte
-	credit := 0
 	for {
 		var ok bool
 		if frames, ok = m.calls.take(frames); !ok {
 			return
 		}
-		for i, frame := range frames {
-			if m.m.ctx.Err() != nil {
-				return // the node has heard enough
-			}
-			done, err := m.make(frame)
-			if err != nil {
-				m.die(m.m.fail(fmt.Errorf("a call: %w", err)))
-				return
-			}
-			if done {
-				return
-			}
-			if credit += len(frame); credit >= creditStep {
-				n := credit
-				m.out.put(func(dst []byte) []byte { return binary.AppendUvarint(append(dst, fCredit), uint64(n)) })
-				credit = 0
-			}
-			frames[i] = nil
+		more := m.makeAll(frames)
+		m.calls.end()
+		if !more {
+			return
 		}
 		if cap(frames) > 4096 {
 			frames = nil
 		}
+	}
+}
+
+// makeAll makes calls, until there are no more to be made.
+func (m *member) makeAll(frames [][]byte) (more bool) {
+	for i, frame := range frames {
+		if m.m.ctx.Err() != nil {
+			return false // the node has heard enough
+		}
+		done, err := m.make(frame)
+		if err != nil {
+			m.die(m.m.fail(fmt.Errorf("a call: %w", err)))
+			return false
+		}
+		if done {
+			return false
+		}
+		m.credit(len(frame))
+		frames[i] = nil
+	}
+	return true
+}
+
+// credit says that so much was dealt with. Whoever makes the calls calls it.
+func (m *member) credit(n int) {
+	if m.dealt += n; m.dealt >= creditStep {
+		n := m.dealt
+		m.dealt = 0
+		m.out.put(func(dst []byte) []byte { return binary.AppendUvarint(append(dst, fCredit), uint64(n)) })
 	}
 }
 
@@ -445,12 +510,22 @@ func (r *reader) error() (*pb.Error, error) {
 // tell puts a frame of the present term into the stream, if the role is one of states.
 func (m *member) tell(term uint64, states []consensus.State, fn func(dst []byte) []byte) error {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	if err := m.check(term, states); err != nil {
+		m.mu.Unlock()
 		return err
 	}
-	m.out.put(fn)
+	m.leave(fn)
 	return nil
+}
+
+// leave puts a frame into the stream and unlocks mu, which keeps the frames in the order of the
+// decisions.
+func (m *member) leave(fn func(dst []byte) []byte) {
+	_, mine := m.out.add(fn)
+	m.mu.Unlock()
+	if mine {
+		m.out.flush()
+	}
 }
 
 // check says whether a call may be made. mu is held.
@@ -476,19 +551,20 @@ var (
 
 func (m *member) Propose(term uint64, txns []consensus.Txn) error {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	if err := m.check(term, leading); err != nil {
+		m.mu.Unlock()
 		return err
 	}
 	next := m.next
 	for i := range txns {
 		if txns[i].Zxid != next {
+			m.mu.Unlock()
 			return fmt.Errorf("consensus: a proposal of %v where %v is the next", txns[i].Zxid, next)
 		}
 		next++
 	}
 	m.next = next
-	m.out.put(func(dst []byte) []byte {
+	m.leave(func(dst []byte) []byte {
 		return appendTxns(binary.AppendUvarint(append(dst, fPropose), term), txns)
 	})
 	return nil
@@ -521,11 +597,11 @@ func (m *member) Revalidate(term uint64, t consensus.Touch) error {
 // anyTime puts a frame into the stream that no term belongs to.
 func (m *member) anyTime(fn func(dst []byte) []byte) error {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	if m.closed {
+		m.mu.Unlock()
 		return consensus.ErrClosed
 	}
-	m.out.put(fn)
+	m.leave(fn)
 	return nil
 }
 
@@ -596,8 +672,7 @@ func (m *member) Close() error {
 		return consensus.ErrClosed
 	}
 	m.closed = true
-	m.out.put(func(dst []byte) []byte { return append(dst, fClose) })
-	m.mu.Unlock()
+	m.leave(func(dst []byte) []byte { return append(dst, fClose) })
 	var err error
 	k := m.m.calls.begin("close", 10*m.m.cfg.Timeout)
 	select {

@@ -82,11 +82,11 @@ func (s *memberServer) Run(stream grpc.BidiStreamingServer[pb.Frames, pb.Frames]
 	if used {
 		return errors.New("the member is open already")
 	}
-	s.out = newOutbox()
+	s.out = newOutbox(func(b []byte) error { return stream.Send(&pb.Frames{Data: b}) })
 	s.less.L = &s.windowMu
 	s.writes, s.restore = map[uint64]*writing{}, map[uint64]*reading{}
 	go func() {
-		if s.out.run(func(b []byte) error { return stream.Send(&pb.Frames{Data: b}) }) != nil {
+		if s.out.run() != nil {
 			s.lost()
 		}
 	}()
@@ -268,14 +268,18 @@ func (s *memberServer) call(kind byte, fn func(dst []byte) []byte) {
 		s.less.Wait()
 	}
 	// The order of the calls is that in which they get here.
-	s.unacked += s.out.put(func(dst []byte) []byte {
+	n, mine := s.out.add(func(dst []byte) []byte {
 		dst = append(dst, kind)
 		if fn != nil {
 			dst = fn(dst)
 		}
 		return dst
 	})
+	s.unacked += n
 	s.windowMu.Unlock()
+	if mine {
+		s.out.flush()
+	}
 }
 
 // ask sends a call and waits for the answer.

@@ -130,7 +130,7 @@ func (m *module) start() error {
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
 			m.child = &child{
 				cmd: &exec.Cmd{Env: cmd.Env}, file: file, path: m.cfg.Path, args: m.cfg.args, running: m.cfg.Running,
-				log: newLogReader(m.cfg.Log, m.log), done: make(chan struct{}),
+				log: newLogReader(m.cfg.Log, m.log), done: make(chan struct{}), late: m.cfg.StartTimeout,
 			}
 			return m.child, nil
 		},
@@ -146,15 +146,8 @@ func (m *module) start() error {
 			grpc.WithInitialWindowSize(window), grpc.WithInitialConnWindowSize(2 * window),
 			grpc.WithReadBufferSize(bufferSize), grpc.WithWriteBufferSize(bufferSize)},
 	})
-	// go-plugin waits for some things without end: whoever stops answering meanwhile is
-	// killed, and the wait is over.
-	late := time.AfterFunc(m.cfg.StartTimeout, func() {
-		if m.child != nil {
-			m.child.kill()
-		}
-	})
 	err = m.dial()
-	inTime := late.Stop()
+	inTime := m.child == nil || m.child.inTime()
 	switch {
 	case err == nil:
 	case m.child == nil:

@@ -158,13 +158,9 @@ type garbageMember struct {
 }
 
 func (garbageMember) Run(s grpc.BidiStreamingServer[pb.Frames, pb.Frames]) error {
-	out := newOutbox()
+	out := newOutbox(func(b []byte) error { return s.Send(&pb.Frames{Data: b}) })
 	out.put(func(dst []byte) []byte { return appendProto(append(dst, fOpened), &pb.Opened{}) })
 	out.put(func(dst []byte) []byte { return append(dst, fDeliver, 0xff, 0xff, 0xff, 0xff, 0x7f) })
-	b, _, _ := out.take(nil, nil)
-	if err := s.Send(&pb.Frames{Data: b}); err != nil {
-		return err
-	}
 	<-s.Context().Done()
 	return nil
 }

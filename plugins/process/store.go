@@ -22,7 +22,13 @@ import (
 
 // Storage is the Open of a store in a process of its own.
 func Storage(cfg Config) storage.Open {
-	return func(sc storage.Config) (storage.Store, error) { return openStore(cfg, sc) }
+	return func(sc storage.Config) (storage.Store, error) {
+		s, err := openStore(cfg, sc)
+		if err != nil {
+			return nil, err // and not a store that is nil
+		}
+		return s, nil
+	}
 }
 
 // A store is the node's side of a store in another process.
