@@ -99,7 +99,7 @@ func TestStorageOptions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = run(t.Context(), c, io.Discard)
+		err = run(t.Context(), c, 0, io.Discard)
 		var bad *config.Error
 		if !errors.As(err, &bad) || !strings.Contains(err.Error(), path+":4: "+want) {
 			t.Errorf("%s: %v, want %q", line, err, want)
