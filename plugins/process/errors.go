@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 
 	"github.com/zkcore/zkcore/plugins/consensus"
 	pb "github.com/zkcore/zkcore/plugins/process/modulepb"
@@ -69,6 +70,12 @@ func toWire(err error) *pb.Error {
 			}
 		}
 	}
+	if errno := syscall.Errno(0); errors.As(err, &errno) {
+		e.Errno = int32(errno)
+	}
+	if o := (*storage.OptionError)(nil); errors.As(err, &o) {
+		e.Kind, e.Option, e.Reason = pb.Error_KIND_OPTION, clean(o.Key), clean(o.Reason)
+	}
 	var coded interface{ ExitCode() int }
 	if errors.As(err, &coded) {
 		e.ExitCode = int32(coded.ExitCode())
@@ -83,9 +90,15 @@ func fromWire(kind string, e *pb.Error) error {
 	}
 	err := &remoteError{text: e.Text}
 	for _, k := range kinds {
-		if k.kind == e.Kind {
-			err.is = k.of[kind]
+		if is := k.of[kind]; k.kind == e.Kind && is != nil {
+			err.is = append(err.is, is)
 		}
+	}
+	if e.Kind == pb.Error_KIND_OPTION && kind == kindStorage {
+		err.is = append(err.is, &storage.OptionError{Key: e.Option, Reason: e.Reason})
+	}
+	if e.Errno > 0 {
+		err.is = append(err.is, syscall.Errno(e.Errno))
 	}
 	if e.ExitCode != 0 {
 		return &consensus.ExitError{Code: int(e.ExitCode), Err: err}
@@ -96,8 +109,8 @@ func fromWire(kind string, e *pb.Error) error {
 // A remoteError is an error of the other process.
 type remoteError struct {
 	text string
-	is   error
+	is   []error // what it is besides
 }
 
 func (e *remoteError) Error() string { return e.text }
-func (e *remoteError) Unwrap() error { return e.is }
+func (e *remoteError) Unwrap() []error { return e.is }

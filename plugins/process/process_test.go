@@ -489,3 +489,18 @@ func TestVerify(t *testing.T) {
 		t.Error("a store is a consensus module")
 	}
 }
+
+// TestStoreErrorsCross keeps what a node asks of an error of its store: what the system said, and which option
+// was wrong.
+func TestStoreErrorsCross(t *testing.T) {
+	for _, want := range []syscall.Errno{syscall.ENOSPC, syscall.EIO} {
+		if err := fromWire(kindStorage, toWire(fmt.Errorf("flush: %w", &os.PathError{Op: "write", Path: "x", Err: want}))); !errors.Is(err, want) {
+			t.Errorf("%v came as %v", want, err)
+		}
+	}
+	err := fromWire(kindStorage, toWire(fmt.Errorf("open: %w", &storage.OptionError{Key: "k", Reason: "is odd"})))
+	var o *storage.OptionError
+	if !errors.As(err, &o) || o.Key != "k" || o.Reason != "is odd" || err.Error() != "open: k: is odd" {
+		t.Errorf("an option's error came as %v", err)
+	}
+}

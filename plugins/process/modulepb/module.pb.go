@@ -36,6 +36,7 @@ const (
 	Error_KIND_CLOSED      Error_Kind = 3
 	Error_KIND_DAMAGED     Error_Kind = 4
 	Error_KIND_CANCELED    Error_Kind = 5
+	Error_KIND_OPTION      Error_Kind = 6 // a store's option that it can't use
 )
 
 // Enum value maps for Error_Kind.
@@ -47,6 +48,7 @@ var (
 		3: "KIND_CLOSED",
 		4: "KIND_DAMAGED",
 		5: "KIND_CANCELED",
+		6: "KIND_OPTION",
 	}
 	Error_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
@@ -55,6 +57,7 @@ var (
 		"KIND_CLOSED":      3,
 		"KIND_DAMAGED":     4,
 		"KIND_CANCELED":    5,
+		"KIND_OPTION":      6,
 	}
 )
 
@@ -91,6 +94,9 @@ type Error struct {
 	Kind          Error_Kind             `protobuf:"varint,1,opt,name=kind,proto3,enum=zkcore.module.v1.Error_Kind" json:"kind,omitempty"`
 	ExitCode      int32                  `protobuf:"varint,2,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"` // what the process ends with for it; 0 if it says nothing
 	Text          string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	Errno         int32                  `protobuf:"varint,4,opt,name=errno,proto3" json:"errno,omitempty"`  // what the system has said, as numbered on the module's own; 0 is nothing
+	Option        string                 `protobuf:"bytes,5,opt,name=option,proto3" json:"option,omitempty"` // of KIND_OPTION: its key
+	Reason        string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"` // of KIND_OPTION
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -142,6 +148,27 @@ func (x *Error) GetExitCode() int32 {
 func (x *Error) GetText() string {
 	if x != nil {
 		return x.Text
+	}
+	return ""
+}
+
+func (x *Error) GetErrno() int32 {
+	if x != nil {
+		return x.Errno
+	}
+	return 0
+}
+
+func (x *Error) GetOption() string {
+	if x != nil {
+		return x.Option
+	}
+	return ""
+}
+
+func (x *Error) GetReason() string {
+	if x != nil {
+		return x.Reason
 	}
 	return ""
 }
@@ -1656,18 +1683,22 @@ var File_modulepb_module_proto protoreflect.FileDescriptor
 
 const file_modulepb_module_proto_rawDesc = "" +
 	"\n" +
-	"\x15modulepb/module.proto\x12\x10zkcore.module.v1\"\xe6\x01\n" +
+	"\x15modulepb/module.proto\x12\x10zkcore.module.v1\"\xbe\x02\n" +
 	"\x05Error\x120\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1c.zkcore.module.v1.Error.KindR\x04kind\x12\x1b\n" +
 	"\texit_code\x18\x02 \x01(\x05R\bexitCode\x12\x12\n" +
-	"\x04text\x18\x03 \x01(\tR\x04text\"z\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x14\n" +
+	"\x05errno\x18\x04 \x01(\x05R\x05errno\x12\x16\n" +
+	"\x06option\x18\x05 \x01(\tR\x06option\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\"\x8b\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fKIND_NOT_NOW\x10\x01\x12\x14\n" +
 	"\x10KIND_UNSUPPORTED\x10\x02\x12\x0f\n" +
 	"\vKIND_CLOSED\x10\x03\x12\x10\n" +
 	"\fKIND_DAMAGED\x10\x04\x12\x11\n" +
-	"\rKIND_CANCELED\x10\x05\"\x11\n" +
+	"\rKIND_CANCELED\x10\x05\x12\x0f\n" +
+	"\vKIND_OPTION\x10\x06\"\x11\n" +
 	"\x0fDescribeRequest\";\n" +
 	"\vDescription\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
