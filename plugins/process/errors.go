@@ -112,5 +112,5 @@ type remoteError struct {
 	is   []error // what it is besides
 }
 
-func (e *remoteError) Error() string { return e.text }
+func (e *remoteError) Error() string   { return e.text }
 func (e *remoteError) Unwrap() []error { return e.is }
