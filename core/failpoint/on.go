@@ -38,6 +38,7 @@ func (r *rule) matches(p string) bool {
 func init() {
 	if command := os.Getenv(EnvAtStart); command != "" {
 		must(obey(command))
+		must(os.Unsetenv(EnvAtStart)) // a server that begins anew in its process starts no more
 	}
 	path := os.Getenv(Env)
 	if path == "" {

@@ -1,12 +1,10 @@
 package e2e
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -32,33 +30,9 @@ const moduleLine = "a module's process is gone: serving nobody"
 // modulePids are the processes of a server's modules, by their kinds.
 func modulePids(t *testing.T, s *harness.Server) map[string]int {
 	t.Helper()
-	out := map[string]int{}
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	out, err := s.Modules()
 	if err != nil {
 		t.Fatal(err)
-	}
-	for _, name := range stats {
-		raw, err := os.ReadFile(name)
-		if err != nil {
-			continue // it is gone
-		}
-		fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
-		if len(fields) < 2 || fields[1] != strconv.Itoa(s.Pid()) || fields[0] == "Z" {
-			continue
-		}
-		cmdline, err := os.ReadFile(filepath.Join(filepath.Dir(name), "cmdline"))
-		if err != nil {
-			continue
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, kind := range []string{plugins.KindConsensus, plugins.KindStorage} {
-			if strings.Contains(string(cmdline), plugins.FileName(kind, "")) {
-				out[kind] = pid
-			}
-		}
 	}
 	return out
 }

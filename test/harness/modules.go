@@ -1,8 +1,11 @@
 package harness
 
 import (
+	"bytes"
 	"cmp"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -65,4 +68,42 @@ func modules(t testing.TB, opt Options) map[string]string {
 		cfg[kind] = value
 	}
 	return cfg
+}
+
+// ModulesAsProcesses says whether the environment wants a module in a process of its own.
+func ModulesAsProcesses() bool {
+	return strings.HasPrefix(os.Getenv("ZKCORE_TEST_CONSENSUS"), "process:") || strings.HasPrefix(os.Getenv("ZKCORE_TEST_STORAGE"), "process:")
+}
+
+// Modules are the processes of a server's modules, by their kinds: those that are there now.
+func (s *Server) Modules() (map[string]int, error) {
+	out := map[string]int{}
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range stats {
+		raw, err := os.ReadFile(name)
+		if err != nil {
+			continue // it is gone
+		}
+		fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
+		if len(fields) < 2 || fields[1] != strconv.Itoa(s.Pid()) || fields[0] == "Z" {
+			continue
+		}
+		cmdline, err := os.ReadFile(filepath.Join(filepath.Dir(name), "cmdline"))
+		if err != nil {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+		if err != nil {
+			return nil, err
+		}
+		for _, kind := range []string{plugins.KindConsensus, plugins.KindStorage} {
+			if strings.Contains(string(cmdline), plugins.FileName(kind, "")) {
+				out[kind] = pid
+			}
+		}
+	}
+	return out, nil
 }

@@ -317,7 +317,7 @@ func (n *nemesis) step(s Step) {
 	healed := func() { n.note(history.Heal, victim.ID, "%s", s.Kind) }
 	process := false
 	switch s.Kind {
-	case "kill", "kill at a failpoint", "kill in the start", "stop", "full disk", "nearly full disk", "slow disk", "bad disk":
+	case "kill", "kill at a failpoint", "kill in the start", "stop", moduleKilled, moduleStopped, "full disk", "nearly full disk", "slow disk", "bad disk":
 		process = true
 	}
 	if process && (n.busy[victim.ID] != "" || !victim.Running()) {
@@ -398,6 +398,9 @@ func (n *nemesis) step(s Step) {
 			n.check(syscall.Kill(victim.Pid(), syscall.SIGCONT))
 			delete(n.busy, victim.ID)
 		})
+
+	case moduleKilled, moduleStopped:
+		n.hurtModule(rng, s, victim, strike, healed)
 
 	case "halves", "one node", "bridge", "one-way", "ring", "clients only":
 		cuts := shape(rng, s.Kind, n.w.plan.Servers, victim.ID)

@@ -52,6 +52,9 @@ func possible(t *testing.T, p *Plan) {
 func oneRun(t *testing.T, seed uint64) bool {
 	return t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 		p := NewPlan(seed, *lengthFlag)
+		if harness.ModulesAsProcesses() {
+			p.hurtModules(*lengthFlag)
+		}
 		possible(t, p)
 		run(t, p, *lengthFlag)
 	})

@@ -1,6 +1,7 @@
 package nemesis
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -71,6 +72,31 @@ var kinds = []struct {
 	{"damage", 2, 500 * time.Millisecond},
 	{"rolling restart", 1, time.Second},
 	{"storm", 2, time.Second},
+}
+
+// Faults of a plan whose modules are processes: a module's process ends, or hangs for a while.
+const (
+	moduleKilled  = "a module is killed"
+	moduleStopped = "a module is stopped"
+)
+
+// hurtModules adds such faults to a plan. They are drawn apart: all else of the plan stays as it is
+// with modules that are built in.
+func (p *Plan) hurtModules(faults time.Duration) {
+	rng := rand.New(rand.NewPCG(p.Seed, 2))
+	p.Config["zkcore.plugin.timeoutMs"] = []string{"1500", "3000"}[rng.IntN(2)]
+	p.Config["zkcore.plugin.maxCrashes"] = "1000"
+	for at := time.Duration(rng.IntN(2000)) * time.Millisecond; at < faults; at += time.Duration(500+rng.IntN(5000)) * time.Millisecond {
+		s := Step{At: at, Leader: rng.IntN(2) == 0, Server: 1 + rng.IntN(p.Servers), Sub: rng.Uint64(), Kind: moduleKilled}
+		s.For = 2 * time.Second // to begin anew
+		if rng.IntN(2) == 0 {
+			s.Kind = moduleStopped
+			s.For = time.Duration(100+rng.IntN(6000)) * time.Millisecond // for some shorter than the server waits
+		}
+		s.For = min(s.For, faults-at)
+		p.Steps = append(p.Steps, s)
+	}
+	slices.SortStableFunc(p.Steps, func(a, b Step) int { return cmp.Compare(a.At, b.At) })
 }
 
 // settle is how long the load runs before faults may begin, when it is as strong as it must be.
