@@ -122,7 +122,8 @@ func TestSnapshotsAndPurge(t *testing.T) {
 	}})
 	s := e.Servers[0]
 	l := startLoad(t, e, 4, "/load")
-	writeMany(t, connect(t, s.Addr()), "/bulk", 8000, 100)
+	bulk := connect(t, s.Addr())
+	writeMany(t, bulk, "/bulk", 8000, 100)
 	l.waitAcked(100)
 	l.finish()
 	snaps := func() []string {
@@ -132,9 +133,10 @@ func TestSnapshotsAndPurge(t *testing.T) {
 		}
 		return names
 	}
-	// Where the disk is slow one snapshot takes as long as thousands of writes.
+	// Where the disk is slow, or the tree far, one snapshot takes as long as thousands of writes: there are many
+	// rounds then, and an address has a limit of connections.
 	for round, end := 0, time.Now().Add(harness.Patience); len(snaps()) < 4; round++ {
-		writeMany(t, connect(t, s.Addr()), fmt.Sprintf("/more-%d", round), 1000, 10)
+		writeMany(t, bulk, fmt.Sprintf("/more-%d", round), 1000, 10)
 		if time.Now().After(end) {
 			t.Fatalf("only %d snapshots with snapCount 1000", len(snaps()))
 		}
