@@ -15,7 +15,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 export CGO_ENABLED ?= 0
 
-.PHONY: help build run ensemble ensemble-stop test unit e2e sim planted nemesis oracle soak clients setup lint vuln fuzz fuzz-round examples generate bench dist tidy clean
+.PHONY: help build run ensemble ensemble-stop test unit e2e e2e-modules sim planted nemesis oracle soak clients setup lint vuln fuzz fuzz-round examples generate bench dist tidy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -38,7 +38,7 @@ ensemble: build ## start three servers on loopback (2181, 2182, 2183)
 ensemble-stop: ## stop them
 	@scripts/ensemble.sh stop
 
-test: setup lint unit examples sim planted e2e nemesis oracle clients ## everything that must pass, with what it needs installed
+test: setup lint unit examples sim planted e2e e2e-modules nemesis oracle clients ## everything that must pass, with what it needs installed
 
 setup: ## install the real clients that the tests use
 	@test/clients/setup/install.sh
@@ -61,6 +61,17 @@ examples: ## modules as a stranger would write them, by the kits
 
 e2e: build ## real processes: ensembles, kills, bad input
 	go test -count=1 -timeout 25m -p 1 ./test/harness/... ./test/e2e/... ./test/badinput/... ./test/release/... ./test/mixed/... ./test/process/...
+
+# The whole suite with both modules as processes, without what chooses its own modules and has run already; and
+# for each other combination what a module's place could change most.
+E2EOWN := TestBolt|TestStorageMoves|TestModule|TestPluginCommand
+E2ESHORT := ^(TestKillStandalone|TestKillAll|TestPausedLeader|TestTornTail|TestSizes|TestExpiry|TestSnap|TestTrunc)$$
+e2e-modules: build ## the same over the combinations of modules, built in and as processes
+	ZKCORE_TEST_CONSENSUS=process:zab ZKCORE_TEST_STORAGE=process:mem go test -count=1 -timeout 15m ./test/e2e -skip '$(E2EOWN)'
+	@for c in zab process:zab; do for s in mem bolt process:mem process:bolt; do \
+		case "$$c $$s" in "zab mem"|"process:zab process:mem") continue ;; esac; \
+		echo "== $$c $$s"; ZKCORE_TEST_CONSENSUS=$$c ZKCORE_TEST_STORAGE=$$s go test -count=1 -timeout 5m ./test/e2e -run '$(E2ESHORT)' || exit 1; \
+	done; done
 
 sim: ## ensembles in virtual time, from seeds
 	go test -count=1 -timeout 30m ./test/sim/...

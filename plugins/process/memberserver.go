@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
@@ -27,6 +28,7 @@ type memberServer struct {
 
 	out     *outbox
 	asked   asked
+	silence silence
 	metrics collector
 
 	mu     sync.Mutex
@@ -68,6 +70,7 @@ func (s *memberServer) get() consensus.Member {
 }
 
 func (s *memberServer) alive(*pb.HealthReply) {
+	s.silence.heard()
 	if m := s.get(); m != nil {
 		m.Status()
 	}
@@ -97,6 +100,7 @@ func (s *memberServer) Run(stream grpc.BidiStreamingServer[pb.Frames, pb.Frames]
 		if err != nil {
 			return err
 		}
+		s.silence.heard()
 		if err := eachFrame(msg.Data, s.frame); err != nil {
 			return err
 		}
@@ -141,6 +145,10 @@ func (s *memberServer) frame(frame []byte) error {
 		if r.proto(w); r.bad {
 			return errGarbage
 		}
+		go s.silence.watch(nodePatience(w), func(after time.Duration) {
+			logTo(stderr, slog.LevelInfo).Error("the server has said nothing: the member ends, so that the others go on without it", "for", after)
+			os.Exit(1)
+		})
 		go s.start(w)
 		return nil
 	case fCredit:

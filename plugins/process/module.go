@@ -235,7 +235,11 @@ func (m *module) watch() {
 // health asks the module now and then whether it is well.
 func (m *module) health() {
 	c := pb.NewModuleClient(m.conn)
-	t := time.NewTicker(max(m.cfg.Timeout/10, time.Millisecond))
+	step := max(m.cfg.Timeout/10, time.Millisecond)
+	if m.kind == kindConsensus {
+		step = min(step, beat) // the member wants to hear from its node
+	}
+	t := time.NewTicker(step)
 	defer t.Stop()
 	for {
 		select {

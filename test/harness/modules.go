@@ -75,6 +75,12 @@ func ModulesAsProcesses() bool {
 	return strings.HasPrefix(os.Getenv("ZKCORE_TEST_CONSENSUS"), "process:") || strings.HasPrefix(os.Getenv("ZKCORE_TEST_STORAGE"), "process:")
 }
 
+// StoreSurvives says whether the servers have a store that keeps the tree over a restart, by the
+// environment's wish: then no snapshot is read at the start.
+func StoreSurvives() bool {
+	return strings.TrimPrefix(os.Getenv("ZKCORE_TEST_STORAGE"), "process:") == "bolt"
+}
+
 // Modules are the processes of a server's modules, by their kinds: those that are there now.
 func (s *Server) Modules() (map[string]int, error) {
 	out := map[string]int{}

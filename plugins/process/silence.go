@@ -1,0 +1,48 @@
+package process
+
+import (
+	"sync/atomic"
+	"time"
+
+	pb "github.com/zkcore/zkcore/plugins/process/modulepb"
+)
+
+// A member lives in another process than its node, so that a node which stands still does not stop
+// it: its peers would hear it and elect it for ever, and nobody would be served. So a member whose
+// node is silent for too long ends. To its peers it is a server that died, and the node, if it goes
+// on, sees a module that died.
+
+// beat is how often a node is heard of at least: a health call.
+const beat = 250 * time.Millisecond
+
+// leastPatience bounds from below for how long a node may be silent, as a busy machine can
+// keep it from its beat for a while.
+const leastPatience = 2 * time.Second
+
+// nodePatience is for how long a node may be silent: as long as its peers would wait for one whose
+// member stands still with it.
+func nodePatience(c *pb.ConsensusConfig) time.Duration {
+	return max(time.Duration(c.SyncLimit)*time.Duration(c.TickNs), leastPatience)
+}
+
+// silenceSteps is in how many steps patience is counted.
+const silenceSteps = 20
+
+// A silence measures for how long nothing was heard, in steps of this process and not by the
+// clock: when all has stood still together, nobody was silent.
+type silence struct{ steps atomic.Int32 }
+
+func (s *silence) heard() { s.steps.Store(0) }
+
+// watch calls end once nothing was heard for so long, and returns.
+func (s *silence) watch(patience time.Duration, end func(time.Duration)) {
+	s.heard()
+	t := time.NewTicker(patience / silenceSteps)
+	defer t.Stop()
+	for range t.C {
+		if s.steps.Add(1) > silenceSteps {
+			end(patience)
+			return
+		}
+	}
+}
