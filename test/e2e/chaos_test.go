@@ -116,11 +116,17 @@ func chaos(t *testing.T, seed uint64) {
 	sameLogs(t, e)
 	for _, s := range e.Servers {
 		for line := range strings.Lines(s.Log()) {
-			if complaint(line) {
+			if complaint(line) && !(harness.ModulesAsProcesses() && standstill(line)) {
 				t.Errorf("server %d logged: %s", s.ID, line)
 			}
 		}
 	}
+}
+
+// standstill says that a line tells of a server that was frozen for longer than its consensus module, a
+// process of its own, waits for it.
+func standstill(line string) bool {
+	return strings.Contains(line, "the server has said nothing: the member ends") || strings.Contains(line, moduleLine)
 }
 
 // sameLogs reads the transaction logs of stopped servers: what one has as a zxid all
