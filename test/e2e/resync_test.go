@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -111,7 +110,7 @@ func TestTrunc(t *testing.T) {
 	var rest []*harness.Server
 	for _, s := range e.Servers {
 		if s != old {
-			s.Signal(syscall.SIGSTOP)
+			s.Freeze()
 			rest = append(rest, s)
 		}
 	}

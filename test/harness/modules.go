@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/zkcore/zkcore/plugins"
@@ -112,4 +113,20 @@ func (s *Server) Modules() (map[string]int, error) {
 		}
 	}
 	return out, nil
+}
+
+// Freeze stops a server and the processes of its modules: all of it stands still. SIGSTOP by Signal
+// stops the server alone, and its modules go on for a while. What is frozen is killed in the end.
+func (s *Server) Freeze() {
+	s.t.Helper()
+	s.Signal(syscall.SIGSTOP)
+	pids, err := s.Modules()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			s.t.Fatal(err)
+		}
+	}
 }
