@@ -61,7 +61,11 @@ func TestReplacedDisk(t *testing.T) {
 func TestDamagedMember(t *testing.T) {
 	e := harness.Start(t, harness.Options{Servers: 3, Extra: map[string]string{"snapCount": "100"}})
 	c := connect(t, e.Addrs()...)
-	for i, pattern := range []string{"log.*", "snapshot.*"} {
+	patterns := []string{"log.*", "snapshot.*"}
+	if harness.StoreSurvives() {
+		patterns = patterns[:1] // no snapshot is read at the start
+	}
+	for i, pattern := range patterns {
 		writeMany(t, c, "/part"+strconv.Itoa(i), 300, 50)
 		s := e.Follower()
 		s.Kill9()
