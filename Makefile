@@ -7,7 +7,7 @@ REVISION := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 BUILT := $(shell date -u '+%m/%d/%Y %H:%M UTC')
 PKG := github.com/zkcore/zkcore/core/admin
 LDFLAGS := -s -w -X '$(PKG).version=$(VERSION)' -X '$(PKG).revision=$(REVISION)' -X '$(PKG).built=$(BUILT)'
-MODULES := . consensus-zab core plugins storage-bolt storage-mem
+MODULES := . consensus-raft consensus-zab core plugins storage-bolt storage-mem
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 export CGO_ENABLED ?= 0
@@ -50,7 +50,7 @@ lint: ## gofmt, vet, staticcheck
 unit: ## the tests of every module, with the race detector
 	@# In one go, the slowest first: bolt looks at the checksums of all that it reads, which the race detector
 	@# makes ten times slower, and what else there is fills the other processors meanwhile.
-	CGO_ENABLED=1 go test -race -timeout 30m ./storage-bolt/... ./plugins/... ./core/... ./consensus-zab/... ./storage-mem/... \
+	CGO_ENABLED=1 go test -race -timeout 30m ./storage-bolt/... ./plugins/... ./core/... ./consensus-zab/... ./consensus-raft/... ./storage-mem/... \
 		./cmd/... ./internal/... ./test/arch/... ./test/history/... ./test/judge/...
 
 e2e: build ## real processes: ensembles, kills, bad input
