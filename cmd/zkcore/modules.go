@@ -1,6 +1,7 @@
 package main
 
 import (
+	raft "github.com/zkcore/zkcore/consensus-raft"
 	zab "github.com/zkcore/zkcore/consensus-zab"
 	"github.com/zkcore/zkcore/plugins"
 	"github.com/zkcore/zkcore/plugins/consensus"
@@ -12,7 +13,7 @@ import (
 // builtin is what this binary runs in its own process. To build a server with
 // other modules, copy this folder and edit this list.
 var builtin = plugins.Set{
-	Consensus:    map[string]consensus.Open{"zab": zab.Open},
+	Consensus:    map[string]consensus.Open{"raft": raft.Open, "zab": zab.Open},
 	Storage:      map[string]storage.Open{"mem": mem.Open, "bolt": bolt.Open},
 	StorageTools: map[string]storage.Tools{"bolt": bolt.Tools},
 }

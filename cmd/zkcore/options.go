@@ -21,7 +21,7 @@ type options struct {
 
 func (o *options) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.file, "config", "", "the configuration file, zoo.cfg")
-	fs.StringVar(&o.consensus, "consensus", "", "what orders the writes: zab")
+	fs.StringVar(&o.consensus, "consensus", "", "what orders the writes: raft or zab")
 	fs.StringVar(&o.storage, "storage", "", "what keeps the znodes: mem, bolt")
 	fs.StringArrayVar(&o.set, "set", nil, "a key of zoo.cfg, as key=value (may be repeated)")
 	fs.StringArrayVarP(&o.properties, "define", "D", nil, "one of Apache's properties, as -Dname=value (may be repeated)")

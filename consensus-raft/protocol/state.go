@@ -282,3 +282,9 @@ func (s *State) TakeOver(voters int, observer bool) {
 	s.Pending = Point{}
 	s.Cut, s.CutTo = false, 0
 }
+
+// Zxid is the last txn at or before an entry, as far as the state file knows.
+func (s *State) Zxid(index uint64) Zxid {
+	t := terms{base: s.Base, starts: s.Starts}
+	return t.zxid(index)
+}

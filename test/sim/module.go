@@ -23,4 +23,4 @@ type Peer interface {
 }
 
 // Modules are those that runs are made with.
-var Modules = []Module{{Name: "zab", Open: openZab}}
+var Modules = []Module{{Name: "zab", Open: openZab}, {Name: "raft", Open: openRaft}}
