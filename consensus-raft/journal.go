@@ -108,9 +108,10 @@ func (j *journal) run() {
 func (j *journal) fits(jobs []job) bool {
 	n := int64(0)
 	for i := range jobs {
-		if len(jobs[i].txns) > 0 {
-			n += int64(size(jobs[i].txns)) + ahead
-		}
+		n += int64(size(jobs[i].txns))
+	}
+	if n > 0 {
+		n += ahead // once: what is grown into is counted already
 	}
 	// The gauge calls resume: mu is not held here.
 	if n == 0 || j.gauge.room(n) {
@@ -126,7 +127,7 @@ func (j *journal) fits(jobs []job) bool {
 	return false
 }
 
-// ahead is by how much a file may grow with an append.
+// ahead is by how much a file may grow beyond what is appended.
 const ahead = 2 << 20
 
 // resume says that there is space again.

@@ -433,9 +433,19 @@ func (l *leader) settle(txns []Txn) {
 }
 
 // behind says whether the first fence requests that the node was given are proposed. A
-// node makes a txn of each; should one not do so, nobody waits for ever.
-func (l *leader) behind(fence int64, since Time) bool {
-	return l.settled >= fence || l.m.now-since >= l.m.cfg.Tick
+// node makes a txn of each, however slow it is.
+func (l *leader) behind(fence int64) bool { return l.settled >= fence }
+
+// stuck says that somebody has waited for long for the node to propose what it was given.
+// To let him go on would be to do twice what comes yet; the next leader begins anew.
+func (l *leader) stuck() bool {
+	long := func(since Time) bool { return l.m.now-since > l.m.cfg.Tick*Time(l.m.cfg.InitLimit) }
+	for _, p := range l.peers {
+		if p.ready && !p.joined && !l.behind(p.fence) && long(p.joining) {
+			return true
+		}
+	}
+	return len(l.answers) > 0 && !l.behind(l.answers[0].fence) && long(l.answers[0].since)
 }
 
 // committed measures how long commits took.
@@ -481,7 +491,7 @@ func (l *leader) flush() {
 	n = 0
 	for ; n < len(l.answers); n++ {
 		a := &l.answers[n]
-		if !l.behind(a.fence, a.since) {
+		if !l.behind(a.fence) {
 			break
 		}
 		if a.peer.linked && a.peer.conn == a.conn {
@@ -510,7 +520,7 @@ func (l *leader) see(p *peer) {
 			l.take(p)
 		}
 	}
-	if p.ready && !p.joined && l.established && m.handing == 0 && l.behind(p.fence, p.joining) {
+	if p.ready && !p.joined && l.established && m.handing == 0 && l.behind(p.fence) {
 		p.joined = true
 		m.out(Send{p.conn, []Frame{{Kind: Join, Index: m.log.last}}})
 		m.report("learner joined", "server", p.id, "address", p.addr, "observer", !p.voter, "ms", int64((m.now-p.joining)/Millisecond))
@@ -519,6 +529,10 @@ func (l *leader) see(p *peer) {
 
 // beat is called with each heartbeat.
 func (l *leader) beat() {
+	if l.established && l.m.handing == 0 && l.stuck() {
+		l.m.resign("the node does not propose what it was given")
+		return
+	}
 	for _, p := range l.peers {
 		if p.here && !p.ready {
 			l.m.out(Send{p.conn, []Frame{{Kind: Alive}}}) // raft says nothing to it yet

@@ -15,6 +15,7 @@
 // Environment:
 //
 //	ZKCORE_TEST_SERVER  zkcore (default) or apache
+//	ZKCORE_TEST_CONSENSUS  the consensus module of servers whose test says nothing of it
 //	ZKCORE_TEST_BINARY  a zkcore binary to run instead of building one
 //	ZKCORE_TEST_LOGS    a folder that gets a copy of each server's log
 //

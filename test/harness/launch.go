@@ -27,7 +27,11 @@ func (s *Server) command() *exec.Cmd {
 		if bin == "" {
 			bin = Binary(s.t)
 		}
-		args := append(append(prefix, bin, "--config="+s.Config), s.opt.Args...)
+		args := append(prefix, bin, "--config="+s.Config)
+		if c := os.Getenv("ZKCORE_TEST_CONSENSUS"); c != "" && len(s.opt.Apache) == 0 {
+			args = append(args, "--consensus="+c)
+		}
+		args = append(args, s.opt.Args...)
 		return exec.Command(args[0], args[1:]...)
 	}
 	// The heap is small, so that several of them leave room for the clients.

@@ -285,7 +285,7 @@ func (l *raftLink) read(p *raftPeer) {
 // Send implements raft.World.
 func (p *raftPeer) Send(c protocol.Conn, b []byte) {
 	if l := p.links[c]; l != nil {
-		p.says(b)
+		p.says(l, b)
 		l.e.send(b)
 	}
 }
@@ -336,12 +336,19 @@ func (p *raftPeer) votes(to consensus.ServerID, frame []byte) {
 }
 
 // says looks at frames that leave on a connection of the quorum port.
-func (p *raftPeer) says(b []byte) {
+func (p *raftPeer) says(l *raftLink, b []byte) {
 	w, m := p.w, p.m
 	for len(b) >= 5 && !m.disk.failed {
 		n := int(b[0])<<24 | int(b[1])<<16 | int(b[2])<<8 | int(b[3])
 		kind, body := protocol.Kind(b[4]), b[4:4+n]
 		b = b[4+n:]
+		if kind == protocol.Requests && m.breaks {
+			m.breaks = false
+			w.after(500*us+w.faultRand.Int64N(ms), nil, func() {
+				w.logf(m, "%v breaks behind a request", l.e)
+				l.e.break_("reset")
+			})
+		}
 		if kind != protocol.Raft && kind != protocol.Installed {
 			continue
 		}
@@ -357,7 +364,7 @@ func (p *raftPeer) says(b []byte) {
 			}
 			index = f.Raft.GetIndex()
 		}
-		if kind == protocol.Raft && m.said.rng.IntN(50) != 0 {
+		if kind == protocol.Raft && !m.disk.struck && m.said.rng.IntN(50) != 0 {
 			continue
 		}
 		s, ok := m.stateOnDisk()
