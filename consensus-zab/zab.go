@@ -61,6 +61,11 @@ func openData(fsys vfs.FS, cfg consensus.Config, o *options, n consensus.Node) (
 			return store{}, err
 		}
 	}
+	if owner, err := txnlog.ReadOwner(fsys, version2(cfg.DataDir), version2(cfg.LogDir)); err != nil {
+		return store{}, err
+	} else if owner != "" && owner != txnlog.Zab {
+		return store{}, txnlog.WrongOwner(version2(cfg.DataDir), owner, txnlog.Zab)
+	}
 	s, err := openStore(fsys, cfg, o, n)
 	switch {
 	case err == nil && len(cfg.Servers) == 0:

@@ -21,6 +21,7 @@ type election struct {
 	asks     Time // when to ask again; 0 if it need not
 	heard    map[ServerID]bool
 	heardAll bool
+	told     bool   // the log says who is missing
 	best     Point  // what it must support at least
 	floor    uint64 // terms up to this one may have had its vote
 }
@@ -55,6 +56,17 @@ func (m *Member) ask() {
 		}
 	}
 	m.heardOne(0)
+	if !e.heardAll && !e.told && m.now-e.born >= Second {
+		e.told = true
+		var missing []ServerID
+		for _, id := range m.cfg.Voters {
+			if id != m.cfg.ID && !e.heard[id] {
+				missing = append(missing, id)
+			}
+		}
+		m.warn("this server has no data, and waits for a leader, or until every voter is there: one that is not may have what was written",
+			"missing", missing)
+	}
 }
 
 // end is the last entry of the log.

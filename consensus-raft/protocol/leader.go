@@ -206,6 +206,9 @@ func (l *leader) frame(p *peer, f *Frame) {
 		l.drop(p, f.Kind.String()+" comes before JOIN")
 		return
 	}
+	if l.m.role.State != consensus.Leading {
+		return // the leadership is being handed over: the node leads no more, and the next leader is asked again
+	}
 	switch f.Kind {
 	case Requests:
 		for i := range f.Requests {
@@ -219,9 +222,7 @@ func (l *leader) frame(p *peer, f *Frame) {
 		l.m.count("revalidate_count", 1)
 		l.m.out(AskRevalidate{Conn: p.conn, From: p.id, Touch: consensus.Touch{Session: f.Session, TimeoutMS: f.Timeout}})
 	case TouchList:
-		if l.established {
-			l.m.out(Touch{From: p.id, Sessions: f.Touches})
-		}
+		l.m.out(Touch{From: p.id, Sessions: f.Touches})
 	default:
 		l.drop(p, f.Kind.String()+" is nothing that a learner sends")
 	}

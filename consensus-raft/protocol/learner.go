@@ -253,7 +253,7 @@ func (l *learner) snapshot(at Point) string {
 		// Whoever it voted for in this term, on a disk that is gone: this one was elected.
 		m.st.Term, m.st.Vote = l.term, l.leader
 	}
-	m.report("taking the leader's snapshot", "leader", l.leader, "zxid", at.Zxid)
+	m.report("synchronising with the leader", "leader", l.leader, "how", "SNAP", "from", m.log.zxid(m.log.last), "to", at.Zxid)
 	m.st.Pending = at
 	m.save(func() { m.out(Restore{l.conn, at}) })
 	return ""

@@ -22,6 +22,10 @@ func (m *Member) fromLeader(l *learner, k *pb.Message) string {
 		return "" // it was told
 	}
 	m.heard()
+	m.drain() // what is looked at is what raft has, not what it had
+	if m.rn == nil || m.learner != l {
+		return ""
+	}
 	committed := m.rn.BasicStatus().GetCommit()
 	switch k.GetType() {
 	case pb.MsgHeartbeat:

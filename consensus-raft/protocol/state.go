@@ -288,3 +288,12 @@ func (s *State) Zxid(index uint64) Zxid {
 	t := terms{base: s.Base, starts: s.Starts}
 	return t.zxid(index)
 }
+
+// LastTerm is the term of the last entry.
+func (f *Found) LastTerm() uint64 {
+	term := f.State.Base.Term
+	if n := len(f.State.Starts); n > 0 {
+		term = max(term, f.State.Starts[n-1].Term)
+	}
+	return term
+}
