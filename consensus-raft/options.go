@@ -50,9 +50,7 @@ var unused = map[string]string{
 	"leaderConnectDelayDuringRetryMs":    "the leader connects to its learners",
 	"leader.maxConcurrentSnapSyncs":      "one snapshot is taken at a time for each learner",
 	"leader.maxConcurrentDiffSyncs":      "learners are brought up to date out of the log as fast as they acknowledge",
-	"snapshotSizeFactor":                 "zkcore.raft.keepEntries says when a learner gets a snapshot",
 	"forceSnapshotSync":                  "a learner whose log fits is brought up to date out of the log",
-	"commitLogCount":                     "zkcore.raft.windowBytes says how much of the log is kept in memory",
 	"quorumCnxnTimeoutMs":                "it is cnxTimeout",
 }
 
@@ -107,8 +105,12 @@ func parseOptions(m map[string]string, log *slog.Logger) options {
 		queueBytes:  int(number("zkcore.learner.queueBytes", 256<<20, 1<<20)),
 
 		election: ms("zkcore.raft.electionMs", 1000, 100),
-		window:   int(number("zkcore.raft.windowBytes", 32<<20, 1<<16)),
+		window:   int(number("zkcore.raft.windowBytes", 32<<20, 1<<12)),
 		keep:     number("zkcore.raft.keepEntries", 5000, 0),
+	}
+	// Apache's way to say that a learner gets little out of the log, and else a snapshot.
+	if v, ok := get("snapshotSizeFactor"); ok && strings.HasPrefix(v, "-") {
+		o.keep = number("zkcore.raft.keepEntries", number("commitLogCount", 500, 0), 0)
 	}
 	// Two segments, where they have a size.
 	o.reserve = number("zkcore.disk.reserveMb", max(64, 2*o.logSizeKB>>10), 0) << 20

@@ -14,6 +14,7 @@ type learner struct {
 	term   uint64
 	conn   Conn
 	since  Time
+	how    string // it was brought up to date, in Apache's words
 
 	told   bool   // JOIN came
 	joinAt uint64 // the entry that it names
@@ -173,7 +174,7 @@ func (m *Member) greet(c Conn, f *Frame) string {
 	if m.leader != nil {
 		m.stopLeading("another term has begun")
 	}
-	l := &learner{m: m, leader: f.From, term: f.Term, conn: c, since: m.now, seen: m.now, nextTouch: m.now}
+	l := &learner{m: m, leader: f.From, term: f.Term, conn: c, how: "DIFF", since: m.now, seen: m.now, nextTouch: m.now}
 	m.learner = l
 	worth := m.st.Standing
 	if m.part() {
@@ -249,6 +250,7 @@ func (l *learner) snapshot(at Point) string {
 	}
 	m.look()
 	m.restoring = true
+	l.how = "SNAP"
 	if (m.st.Standing == Blank || m.st.Standing == Lost) && !m.part() && l.term >= m.st.Term {
 		// Whoever it voted for in this term, on a disk that is gone: this one was elected.
 		m.st.Term, m.st.Vote = l.term, l.leader
@@ -335,7 +337,7 @@ func (l *learner) flush() {
 			state = consensus.Observing
 		}
 		m.setRole(consensus.Role{State: state, Leader: l.leader, Epoch: int64(l.term)})
-		m.report(state.String(), "leader", l.leader, "epoch", l.term, "zxid", m.log.zxid(m.given), "ms", int64((m.now-l.since)/Millisecond))
+		m.report(state.String(), "leader", l.leader, "epoch", l.term, "zxid", m.log.zxid(m.given), "how", l.how, "ms", int64((m.now-l.since)/Millisecond))
 	}
 	n := 0
 	for ; n < len(l.answers) && l.answers[n].index <= m.given; n++ {

@@ -297,8 +297,8 @@ func (m *Member) append(k *pb.Message) {
 		m.st.Term, m.st.Vote = k.GetTerm(), ServerID(k.GetVote())
 		save = true
 	}
-	last := uint64(0)
-	if ents := k.GetEntries(); len(ents) > 0 {
+	ents := k.GetEntries()
+	if len(ents) > 0 {
 		lo := ents[0].GetIndex()
 		inv.Check("I16", lo <= m.log.last+1, "entry %d comes after %d", lo, m.log.last)
 		if lo <= m.log.last {
@@ -309,40 +309,69 @@ func (m *Member) append(k *pb.Message) {
 			s.Base, s.Starts, s.Cut, s.CutTo = m.log.base, m.log.starts, true, p.CutTo
 			p.Before = s.Encode()
 			save = true
-		}
-		starts := len(m.log.starts)
-		m.log.append(ents)
-		save = save || len(m.log.starts) != starts
-		for _, e := range ents {
-			if len(e.GetData()) > 0 {
-				p.Txns = append(p.Txns, Txn{Zxid: m.log.id(e.GetIndex()), Data: e.GetData()})
+			if m.learner != nil {
+				m.learner.how = "TRUNC"
 			}
 		}
-		last = m.log.last
 	}
-	if save {
-		p.After = m.encode()
-	}
-	life, seq := m.life, m.seq+1
-	if p.Cut {
-		m.cutSeq = seq
-	}
-	m.persist(p, func() {
-		if last != 0 && seq >= m.cutSeq {
-			m.log.durable = max(m.log.durable, last)
+	for {
+		// The state file names a term when all of those before it is in the log.
+		n := 0
+		for n < len(ents) && (len(ents[n].GetData()) > 0 || n == 0 || len(ents[n-1].GetData()) == 0) {
+			n++
 		}
-		if m.life != life || m.rn == nil {
-			return
-		}
-		for _, r := range k.GetResponses() {
-			if r.GetTo() == uint64(m.cfg.ID) {
-				m.step(r)
-			} else {
-				m.post(r)
+		part := ents[:n]
+		ents = ents[n:]
+		last := uint64(0)
+		if n > 0 {
+			starts := len(m.log.starts)
+			m.log.append(part)
+			save = save || len(m.log.starts) != starts
+			last = m.log.last
+			for _, e := range part {
+				if len(e.GetData()) > 0 {
+					p.Txns = append(p.Txns, Txn{Zxid: m.log.id(e.GetIndex()), Data: e.GetData()})
+				}
 			}
 		}
-		m.log.trim(m.given)
-	})
+		if save {
+			p.After = m.encode()
+		}
+		seq := m.seq + 1
+		if p.Cut {
+			m.cutSeq = seq
+		}
+		durable := func() {
+			if last != 0 && seq >= m.cutSeq {
+				m.log.durable = max(m.log.durable, last)
+			}
+		}
+		if len(ents) > 0 {
+			m.persist(p, durable)
+			p, save = Persist{}, false
+			continue
+		}
+		life := m.life
+		m.persist(p, func() {
+			durable()
+			if m.life == life && m.rn != nil {
+				m.appended(k)
+			}
+		})
+		return
+	}
+}
+
+// appended passes on what raft says of what is on the disk.
+func (m *Member) appended(k *pb.Message) {
+	for _, r := range k.GetResponses() {
+		if r.GetTo() == uint64(m.cfg.ID) {
+			m.step(r)
+		} else {
+			m.post(r)
+		}
+	}
+	m.log.trim(m.given)
 }
 
 // apply gives the node what is committed.

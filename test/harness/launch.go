@@ -31,7 +31,7 @@ func (s *Server) command() *exec.Cmd {
 		if c := os.Getenv("ZKCORE_TEST_CONSENSUS"); c != "" && len(s.opt.Apache) == 0 {
 			args = append(args, "--consensus="+c)
 		}
-		args = append(args, s.opt.Args...)
+		args = append(append(args, s.opt.Args...), s.Args...)
 		return exec.Command(args[0], args[1:]...)
 	}
 	// The heap is small, so that several of them leave room for the clients.

@@ -157,6 +157,25 @@ func (m *machine) powerOff() {
 	m.restartIn(50*ms + m.rng.Int64N(3*s1))
 }
 
+// leave ends the process in order, once its member has handed over what it has to, or at
+// the end of its patience, and starts it again after a while.
+func (m *machine) leave(until, rest int64) {
+	if m.peer == nil {
+		return
+	}
+	if !m.peer.Left() && m.w.now < until {
+		m.w.after(5*ms, m, func() { m.leave(until, rest) })
+		return
+	}
+	m.do(func() {
+		if err := m.node.Close(); err != nil {
+			panic(exit{1, err})
+		}
+	})
+	m.end()
+	m.restartIn(rest)
+}
+
 func (m *machine) down() {
 	m.up = false
 	m.inc++

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 
 	pb "go.etcd.io/raft/v3/raftpb"
 
@@ -42,12 +43,24 @@ type post struct {
 	last    int64
 }
 
+// raftOptions are what a seed draws from: a log in memory that is soon too small, learners
+// that soon need a snapshot, leaders that are soon missed.
+var raftOptions = map[string][]string{
+	"zkcore.raft.windowBytes": {"4096", "65536", "33554432"},
+	"zkcore.raft.keepEntries": {"0", "3", "50", "5000", "0"},
+	"zkcore.raft.electionMs":  {"500", "1000", "1000", "2000"},
+}
+
 // maxPost bounds it, as the driver does: the oldest goes.
 const maxPost = 64
 
 func openRaft(m *machine, cfg consensus.Config, n consensus.Node) (Peer, consensus.Member, error) {
 	p := &raftPeer{m: m, w: m.w, links: map[protocol.Conn]*raftLink{}, mails: map[consensus.ServerID]*post{},
 		dials: map[consensus.ServerID]int{}, dialling: map[consensus.ServerID]bool{}, alone: len(cfg.Servers) == 0}
+	cfg.Options = maps.Clone(cfg.Options)
+	for key, values := range raftOptions {
+		cfg.Options[key] = values[(m.w.seed>>4)%uint64(len(values))]
+	}
 	d, err := raft.OpenDriven(&m.disk, p, cfg, n)
 	if err != nil {
 		return nil, nil, err
@@ -74,6 +87,12 @@ func (p *raftPeer) Begin() {
 
 // Up implements Peer.
 func (p *raftPeer) Up(*machine) {}
+
+// Leave implements Peer.
+func (p *raftPeer) Leave() { p.d.Leave() }
+
+// Left implements Peer.
+func (p *raftPeer) Left() bool { return p.d == nil || p.d.Left() }
 
 // Refused implements Peer: what was on its way to a process that is gone is lost.
 func (p *raftPeer) Refused(o *machine) {
@@ -358,6 +377,9 @@ func (p *raftPeer) says(l *raftLink, b []byte) {
 			return
 		}
 		index := f.At.Index
+		if kind == protocol.Installed {
+			w.stats.Snaps++
+		}
 		if kind == protocol.Raft {
 			if k := f.Raft; k.GetType() != pb.MsgAppResp || k.GetReject() {
 				continue
