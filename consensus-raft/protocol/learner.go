@@ -235,6 +235,11 @@ func (l *learner) snapshot(at Point) string {
 	case at.Term > l.term || at.Zxid.Epoch() > int64(at.Term) && at.Term > 1 || at.Index == 0 && at.Zxid != 0:
 		return "the snapshot is of no term that there was"
 	}
+	if l.joined {
+		// What came of the requests on this connection is known when it is joined anew, on
+		// another one.
+		return "the log does not lead on from here: asking for the leader's state"
+	}
 	l.snap, l.at = true, at
 	if m.part() && at.Index <= m.log.last && at.Index >= m.log.base.Index && m.log.term(at.Index) == at.Term {
 		// It is in the log.

@@ -95,7 +95,7 @@ var (
 	judges = []string{"core/model"}
 	// A state machine is told; these would let it ask.
 	worldly = []string{"net", "os", "time", "sync", "context", "log", "math/rand", "crypto/rand", "syscall"}
-	modules = []string{"consensus-zab", "storage-bolt", "storage-mem"}
+	modules = []string{"consensus-raft", "consensus-zab", "storage-bolt", "storage-mem"}
 )
 
 // violation says what is wrong with one import of one file, or nothing.
@@ -157,6 +157,14 @@ func violation(s source, imp string) string {
 		if !standard(imp) && !in(imp, "go.etcd.io/bbolt") && !(own && (in(folder, "plugins/storage") || in(folder, "storage-bolt"))) {
 			return "a store imports its contract and what it is made of"
 		}
+	case in(s.pkg, "consensus-raft"):
+		lib := in(imp, "go.etcd.io/raft/v3") || imp == "google.golang.org/protobuf/proto"
+		if !standard(imp) && !lib && !(own && (in(folder, codec...) || in(folder, "core/inv", "plugins/consensus", "consensus-raft"))) {
+			return "a consensus module imports its contract and the codec"
+		}
+		if in(s.pkg, "consensus-raft/protocol") && in(imp, worldly...) {
+			return "the protocol is told, it does not ask"
+		}
 	case in(s.pkg, "storage-mem"):
 		if !standard(imp) && !(own && (in(folder, "plugins/storage") || in(folder, "storage-mem"))) {
 			return "a storage module imports its contract"
@@ -208,6 +216,10 @@ func TestRules(t *testing.T) {
 		{"core/node/a_test.go", base + "/storage-mem"},
 		{"core/node/a.go", base + "/cmd/zkcore"},
 		{"consensus-zab/a.go", base + "/core/engine"},
+		{"consensus-raft/a.go", base + "/consensus-zab/protocol"},
+		{"consensus-raft/a.go", "go.etcd.io/bbolt"},
+		{"consensus-raft/protocol/a.go", "crypto/rand"},
+		{"consensus-zab/a.go", "go.etcd.io/raft/v3"},
 		{"consensus-zab/a.go", "github.com/prometheus/client_golang/prometheus"},
 		{"storage-mem/a.go", base + "/core/jute"},
 		{"storage-bolt/a.go", base + "/core/vfs"},
