@@ -108,7 +108,8 @@ func (t *truth) durable(m *machine, z consensus.Zxid) {
 			continue
 		}
 		voters++
-		if o.holds(z) {
+		// A disk that has lost something since had it, perhaps.
+		if o.disk.rotten || o.holds(z) {
 			copies++
 		}
 	}
