@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/zkcore/zkcore/consensus-raft/protocol"
 	"github.com/zkcore/zkcore/core/vfs"
@@ -80,6 +81,8 @@ func OpenDriven(fsys vfs.FS, w World, cfg consensus.Config, n consensus.Node) (*
 	j := newJournal(s.log, newGauge(fsys, cfg, &o), &o, cfg.Fail, cfg.Log, m)
 	c := newCaller(n, o.queueBytes)
 	j.wake, c.wake = w.WakeJournal, w.WakeNode
+	// How long a machine with too much to do really takes is no part of a seed.
+	j.now = func() time.Duration { return time.Duration(w.Now()) }
 	d := &Driven{world: w, journal: j, caller: c, snaps: map[protocol.Conn]*stream{}, in: bufio.NewReaderSize(nil, 512)}
 	if len(cfg.Servers) == 0 {
 		alone := &standalone{cfg: cfg, log: s.log, journal: j, caller: c, m: m, quorum: 1}
@@ -97,6 +100,13 @@ func OpenDriven(fsys vfs.FS, w World, cfg consensus.Config, n consensus.Node) (*
 
 // Begin is the first call of a member of an ensemble.
 func (d *Driven) Begin() { d.e.begin() }
+
+// Role is what the protocol has made of this member; the node may be told later.
+func (d *Driven) Role() consensus.Role {
+	d.e.mu.Lock()
+	defer d.e.mu.Unlock()
+	return d.e.role
+}
 
 // Next is when Turn is wanted if nothing happens.
 func (d *Driven) Next() protocol.Time { return d.e.member.Next() }
@@ -145,8 +155,12 @@ func (d *Driven) Journal() error {
 
 // JournalWaits says whether Journal has something to do.
 func (d *Driven) JournalWaits() bool {
-	return len(d.jobs) > 0 || d.journal.written > 0 || len(d.journal.jobs) > 0 && !d.journal.full
+	return len(d.jobs) > 0 || d.journal.written > 0 || len(d.journal.jobs) > 0
 }
+
+// WaitsForSpace says that the disk is full: Journal looks again, and does nothing else
+// before there is space.
+func (d *Driven) WaitsForSpace() bool { return d.journal.full }
 
 // Node makes the next call of the node. It reports whether there was one.
 func (d *Driven) Node() bool {
@@ -308,7 +322,8 @@ func (d *Driven) Close() error {
 		d.e.cancel()
 		d.e.dropPinned()
 	}
-	for d.JournalWaits() {
+	// What can't be written was never acknowledged.
+	for d.JournalWaits() && !d.WaitsForSpace() {
 		if err := d.Journal(); err != nil {
 			return err
 		}

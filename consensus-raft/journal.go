@@ -21,6 +21,7 @@ type journal struct {
 	fail  func(code int, err error)
 	slog  *slog.Logger
 	m     meter
+	now   func() time.Duration // a clock that goes on
 
 	// Whose turn it is, run's: how many txns are written and not synced, and whom to tell.
 	written int
@@ -46,7 +47,8 @@ type job struct {
 }
 
 func newJournal(l *txnlog.Log, g *gauge, o *options, fail func(int, error), lg *slog.Logger, m meter) *journal {
-	j := &journal{log: l, gauge: g, opts: o, fail: fail, slog: lg, m: m,
+	start := time.Now()
+	j := &journal{log: l, gauge: g, opts: o, fail: fail, slog: lg, m: m, now: func() time.Duration { return time.Since(start) },
 		done: make(chan struct{}), idle: make(chan struct{}, 1), grown: make(chan struct{})}
 	j.more.L = &j.mu
 	return j
@@ -176,14 +178,14 @@ func (j *journal) step(jobs []job) ([]job, error) {
 }
 
 func (j *journal) sync() error {
-	start := time.Now()
+	start := j.now()
 	n, then := j.written, j.then
 	j.written, j.then = 0, nil
 	z, err := j.log.Sync()
 	if err != nil {
 		return fmt.Errorf("transaction log: sync: %w", err)
 	}
-	took := time.Since(start)
+	took := j.now() - start
 	then(z)
 	j.m.observe("fsynctime", float64(took)/1e6)
 	j.m.observe("sync_processor_batch_size", float64(n))

@@ -130,6 +130,9 @@ func (p *raftPeer) turn() {
 
 // turned sees to it that the member is told the time when it wants to be.
 func (p *raftPeer) turned() {
+	if r := p.d.Role(); r.State == consensus.Leading {
+		p.w.truth.leads(p.m, r)
+	}
 	at := p.m.global(int64(p.d.Next()) - s1)
 	if p.timerAt > p.w.now && p.timerAt <= at+ms {
 		return
@@ -149,7 +152,11 @@ func (p *raftPeer) WakeJournal() {
 		return
 	}
 	p.writing = true
-	p.w.after(p.m.disk.took(), p.m, func() {
+	wait := p.m.disk.took()
+	if p.d.WaitsForSpace() {
+		wait += 100 * ms
+	}
+	p.w.after(wait, p.m, func() {
 		p.writing = false
 		if p.m.stopped {
 			return

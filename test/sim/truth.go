@@ -108,8 +108,7 @@ func (t *truth) durable(m *machine, z consensus.Zxid) {
 			continue
 		}
 		voters++
-		// A disk that has lost something since had it, perhaps.
-		if o.disk.rotten || o.holds(z) {
+		if o.holds(z) {
 			copies++
 		}
 	}
