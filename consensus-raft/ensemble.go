@@ -56,13 +56,12 @@ type ensemble struct {
 	evWake  chan struct{}
 
 	// The loop's:
-	taken   []event // memory for the next events
-	links   map[protocol.Conn]*link
-	ids     protocol.Conn
-	lns     []net.Listener
-	dials   map[consensus.ServerID]*dialing
-	views   protocol.Time
-	leaving bool
+	taken []event // memory for the next events
+	links map[protocol.Conn]*link
+	ids   protocol.Conn
+	lns   []net.Listener
+	dials map[consensus.ServerID]*dialing
+	views protocol.Time
 
 	// What the methods see, which are called from anywhere.
 	mu      sync.Mutex

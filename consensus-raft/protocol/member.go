@@ -1,9 +1,7 @@
 package protocol
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -483,10 +481,11 @@ func (m *Member) reconcile() {
 
 // prove ends being blank, when what this server has is what the others had at least.
 func (m *Member) prove() {
-	if m.st.Standing != Blank || !m.part() || m.log.durable != m.log.last || len(m.log.starts) == 0 || len(m.waiting) > 0 {
+	n := len(m.log.starts)
+	if m.st.Standing != Blank || !m.part() || n == 0 || m.log.durable < m.log.starts[n-1].Index {
 		return
 	}
-	if (Point{Index: m.log.last, Term: m.log.term(m.log.last)}).before(m.elect.best) {
+	if d := m.log.durable; (Point{Index: d, Term: m.log.term(d)}).before(m.elect.best) {
 		return
 	}
 	m.st.Standing, m.st.Why = Proven, ""
@@ -759,6 +758,10 @@ func (m *Member) Leave(now Time) {
 	if m.leader != nil && m.rn != nil && m.role.State == consensus.Leading && m.handOver() {
 		m.report("handing the leadership over before leaving")
 	}
+	if m.leader == nil && !m.left {
+		m.left = true
+		m.out(Left{})
+	}
 	m.Flush(now)
 }
 
@@ -797,15 +800,6 @@ func (m *Member) View() View {
 		v.Learners, v.PendingSyncs = m.leader.view(), len(m.leader.syncs)
 	}
 	return v
-}
-
-func sortedIDs[T any](m map[ServerID]T) []ServerID {
-	ids := make([]ServerID, 0, len(m))
-	for id := range m {
-		ids = append(ids, id)
-	}
-	slices.SortFunc(ids, cmp.Compare[ServerID])
-	return ids
 }
 
 // logger takes raft's lines.

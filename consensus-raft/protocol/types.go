@@ -54,7 +54,6 @@ type Config struct {
 
 func (c *Config) voter(id ServerID) bool    { return has(c.Voters, id) }
 func (c *Config) observer(id ServerID) bool { return has(c.Observers, id) }
-func (c *Config) known(id ServerID) bool    { return c.voter(id) || c.observer(id) }
 
 func has(ids []ServerID, id ServerID) bool {
 	for _, i := range ids {
