@@ -374,6 +374,9 @@ func (m *Member) appended(k *pb.Message) {
 
 // apply gives the node what is committed.
 func (m *Member) apply(k *pb.Message) {
+	if m.restoring {
+		return // the node's state is being replaced; what comes of that begins anew, without this
+	}
 	ents := k.GetEntries()
 	var txns []Txn
 	for _, e := range ents {

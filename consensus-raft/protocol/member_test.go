@@ -253,3 +253,36 @@ func TestSlowDiskAcksNothing(t *testing.T) {
 		t.Errorf("%v is committed, and no follower has it on its disk", lead.last())
 	}
 }
+
+// TestNothingIsDeliveredIntoARestore: what a server has in its log may become committed
+// while the leader's snapshot, which has all of it, is on its way into the node.
+func TestNothingIsDeliveredIntoARestore(t *testing.T) {
+	n := startAll(t, 3)
+	lead := n.leader()
+	f := n.hosts[n.ids[(slices.Index(n.ids, lead.id)+1)%3]]
+	z := lead.propose(lead.role.Last+1, 20)
+	n.until("all have it", func() bool { return f.last() == z })
+	f.stop() // its node has no snapshot: it begins with nothing
+	z = lead.propose(z+1, 20)
+	n.until("delivered", func() bool { return lead.last() == z })
+	lead.m.log.keep = 0
+	lead.state = slices.Clone(lead.given)
+	lead.m.Checkpoint(n.now, z, z)
+	lead.run()
+	f.holds = true
+	f.start()
+	n.until("the snapshot is there", func() bool { return len(f.held) > 0 })
+	for range 100 {
+		n.step()
+	}
+	f.holds = false
+	o := f.held[0]
+	f.held = nil
+	f.do(o)
+	f.run()
+	z = lead.propose(z+1, 1)
+	n.until("it has all", func() bool { return f.last() == z && f.role.State == consensus.Following })
+	if !slices.Equal(zxids(f.given), zxids(lead.given)) {
+		t.Error("it has another history than the leader")
+	}
+}

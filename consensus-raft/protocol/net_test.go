@@ -57,6 +57,9 @@ type host struct {
 	dials    map[ServerID]bool
 	taken    []Txn // a snapshot that is on its way here
 	left     bool
+
+	holds bool // its node takes long to restore
+	held  []Restore
 }
 
 func newNetwork(t *testing.T, voters int) *network {
@@ -252,6 +255,9 @@ func (h *host) do(o Output) {
 	case Persist:
 		h.waiting = append(h.waiting, o)
 	case Deliver:
+		if len(h.held) > 0 {
+			n.t.Fatalf("server %d delivers %v behind a restore that is under way", h.id, o.Txns[0].Zxid)
+		}
 		h.given = append(h.given, o.Txns...)
 		h.m.Delivered(now, o.Gen, o.Seq)
 	case DeliverLog:
@@ -270,7 +276,9 @@ func (h *host) do(o Output) {
 	case TakeSnapshot:
 		h.m.SnapshotTaken(now, o.Conn, &pinned{slices.Clone(h.given)}, nil)
 	case Restore:
-		if o.At != (Point{}) {
+		if h.holds {
+			h.held = append(h.held, o)
+		} else if o.At != (Point{}) {
 			h.given, h.state = slices.Clone(h.taken), slices.Clone(h.taken)
 			h.m.Restored(now, nil)
 		}
