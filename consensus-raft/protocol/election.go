@@ -182,7 +182,7 @@ func (m *Member) electTick() {
 	if m.now < e.at {
 		return
 	}
-	e.at = m.now + m.cfg.Silence/4 + Time(m.cfg.Rand(int64(m.cfg.Silence/2)))
+	e.at = m.now + m.cfg.Silence/2 + Time(m.cfg.Rand(int64(m.cfg.Silence)))
 	if !m.mayLead() {
 		return
 	}

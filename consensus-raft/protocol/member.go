@@ -433,7 +433,7 @@ func (m *Member) post(k *pb.Message) {
 	switch k.GetType() {
 	case pb.MsgVote, pb.MsgPreVote, pb.MsgVoteResp, pb.MsgPreVoteResp:
 		if k.GetType() == pb.MsgVoteResp && !k.GetReject() {
-			m.elect.at = max(m.elect.at, m.now+m.cfg.Silence/2+Time(m.cfg.Rand(int64(m.cfg.Silence/2))))
+			m.wait() // a slow machine takes its time from the vote to the first heartbeat
 		}
 		m.out(Mail{To: to, F: Frame{Kind: Vote, Raft: k}})
 	case pb.MsgApp, pb.MsgHeartbeat, pb.MsgTimeoutNow:
