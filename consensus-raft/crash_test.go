@@ -155,14 +155,14 @@ func (n *tree) Restore(zxid consensus.Zxid, r io.Reader) error {
 }
 
 // The World of a stepped: nothing wakes anybody, and what it sends is looked at.
-func (s *stepped) Now() protocol.Time       { return s.now }
-func (s *stepped) IntN(n int64) int64       { return s.rng.Int64N(n) }
-func (s *stepped) Wake()                    {}
-func (s *stepped) WakeJournal()             {}
-func (s *stepped) WakeNode()                {}
-func (s *stepped) Dial(consensus.ServerID)  {}
-func (s *stepped) HangUp()                  {}
-func (s *stepped) Disconnect(protocol.Conn) {}
+func (s *stepped) Now() protocol.Time                     { return s.now }
+func (s *stepped) IntN(n int64) int64                     { return s.rng.Int64N(n) }
+func (s *stepped) Wake()                                  {}
+func (s *stepped) WakeJournal()                           {}
+func (s *stepped) WakeNode()                              {}
+func (s *stepped) Dial(consensus.ServerID, protocol.Time) {}
+func (s *stepped) HangUp()                                {}
+func (s *stepped) Disconnect(protocol.Conn)               {}
 func (s *stepped) Mail(to consensus.ServerID, b []byte) {
 	f, err := protocol.DecodeFrame(b[4:])
 	if err != nil {

@@ -27,8 +27,8 @@ type World interface {
 
 	// Mail carries a frame to another server's election port.
 	Mail(to consensus.ServerID, frame []byte)
-	// Dial connects to a member's quorum port until Linked or HangUp.
-	Dial(to consensus.ServerID)
+	// Dial connects to a member's quorum port, after a while, until Linked or HangUp.
+	Dial(to consensus.ServerID, after protocol.Time)
 	// HangUp ends all dialling.
 	HangUp()
 	// Send writes whole frames to a connection on the quorum port.
@@ -340,7 +340,7 @@ func (d *Driven) do(o protocol.Output) bool {
 	case protocol.Mail:
 		d.world.Mail(o.To, o.F.Append(nil))
 	case protocol.Dial:
-		d.world.Dial(o.To)
+		d.world.Dial(o.To, o.After)
 	case protocol.HangUp:
 		d.world.HangUp()
 	case protocol.Disconnect:

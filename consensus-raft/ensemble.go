@@ -309,7 +309,7 @@ func (e *ensemble) do(o protocol.Output) {
 		e.elect.send(o.To, o.F.Append(nil))
 		failpoint.Hit(failpoint.AfterVote)
 	case protocol.Dial:
-		e.dial(o.To)
+		e.dial(o.To, time.Duration(o.After))
 	case protocol.HangUp:
 		for _, d := range e.dials {
 			d.stop()

@@ -136,12 +136,10 @@ type dialing struct {
 	addrs  []string
 	cancel context.CancelFunc // of the attempt under way
 	round  int                // what comes of an earlier one is not wanted
-	linked time.Time          // when it got through last
-	brief  int                // connections in a row that did not last
 }
 
-// dial connects to a member until it is reached, or until stop.
-func (e *ensemble) dial(to consensus.ServerID) {
+// dial connects to a member, after a while, until it is reached, or until stop.
+func (e *ensemble) dial(to consensus.ServerID, wait time.Duration) {
 	d := e.dials[to]
 	if d == nil {
 		d = &dialing{e: e, to: to}
@@ -153,16 +151,6 @@ func (e *ensemble) dial(to consensus.ServerID) {
 		e.dials[to] = d
 	}
 	d.stop()
-	wait := time.Duration(0)
-	if !d.linked.IsZero() && time.Since(d.linked) < time.Second {
-		// It does not want this server, for now.
-		if d.brief < 5 {
-			d.brief++
-		}
-		wait = 10 * time.Millisecond << d.brief
-	} else {
-		d.brief = 0
-	}
 	ctx, cancel := context.WithCancel(e.ctx)
 	d.cancel = cancel
 	d.round++
@@ -179,7 +167,6 @@ func (e *ensemble) dial(to consensus.ServerID) {
 				c.Close()
 				return
 			}
-			d.linked = time.Now()
 			l := e.link(c)
 			m.Linked(now, to, l.id, c.RemoteAddr().String())
 			l.start()

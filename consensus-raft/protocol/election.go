@@ -4,6 +4,7 @@ import (
 	"hash/fnv"
 
 	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
 
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
@@ -14,6 +15,7 @@ type election struct {
 	beat  Time // the next tick of raft's clock
 	at    Time // when to look for a leader, or to be one
 	avoid Time // not before that, if there are others
+	stood Time // this server asked for votes last
 	nonce uint64
 
 	// A blank server asks all voters what they have. Who asks for the first time does not
@@ -158,6 +160,18 @@ func (m *Member) mayVote() bool {
 	return m.st.Standing != Settling || m.now-m.elect.born > 10*m.cfg.Silence
 }
 
+// ahead says whether this server, which asks for votes itself, goes before another one that
+// does: so that of two that begin together one is elected, and not none, or both in turn.
+func (m *Member) ahead(from ServerID, k *pb.Message) bool {
+	s := m.rn.BasicStatus()
+	if s.RaftState != raft.StatePreCandidate && s.RaftState != raft.StateCandidate || m.now-m.elect.stood > m.cfg.Silence/2 {
+		return false
+	}
+	theirs := Point{Index: k.GetIndex(), Term: k.GetLogTerm()}
+	mine := Point{Index: m.log.last, Term: m.log.term(m.log.last)}
+	return theirs.before(mine) || !mine.before(theirs) && m.cfg.ID < from
+}
+
 // mayLead says whether it may be elected.
 func (m *Member) mayLead() bool {
 	if m.rn == nil || m.leader != nil || !m.cfg.voter(m.cfg.ID) || !m.part() || !m.mayVote() || m.leaving {
@@ -194,6 +208,7 @@ func (m *Member) electTick() {
 	}
 	m.count("election_count", 1)
 	if s := m.rn.BasicStatus(); s.RaftState != raft.StateLeader {
+		e.stood = m.now
 		m.rn.Campaign()
 	}
 }

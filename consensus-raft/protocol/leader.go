@@ -76,6 +76,8 @@ type peer struct {
 	conn   Conn
 	addr   string
 	linked bool
+	since  Time // the last connection began
+	brief  int  // connections in a row that did not last
 	here   bool // HERE came
 	ready  bool // raft's messages pass
 	worth  Standing
@@ -105,7 +107,7 @@ func newLeader(m *Member, term uint64) *leader {
 		l.peers = append(l.peers, &peer{id: id})
 	}
 	for _, p := range l.peers {
-		m.out(Dial{p.id})
+		m.out(Dial{To: p.id})
 	}
 	m.sizes = Sizes{-1, -1, -1}
 	return l
@@ -139,7 +141,7 @@ func (l *leader) link(id ServerID, c Conn, addr string) bool {
 		l.m.out(Disconnect{p.conn, "there is another connection"})
 		l.unlink(p)
 	}
-	p.linked, p.conn, p.addr = true, c, addr
+	p.linked, p.conn, p.addr, p.since = true, c, addr, l.m.now
 	l.m.out(Send{c, []Frame{{Kind: Lead, Version: Version, From: l.m.cfg.ID, Set: l.m.cfg.set(), Term: l.term}}})
 	return true
 }
@@ -152,7 +154,7 @@ func (l *leader) unlink(p *peer) {
 	if p.taking && l.m.rn != nil {
 		l.m.rn.ReportSnapshot(uint64(p.id), raft.SnapshotFailure)
 	}
-	*p = peer{id: p.id, voter: p.voter}
+	*p = peer{id: p.id, voter: p.voter, since: p.since, brief: p.brief}
 }
 
 // drop ends a connection, and makes another one.
@@ -160,7 +162,7 @@ func (l *leader) drop(p *peer, why string) {
 	l.m.warn("connection to a learner ended", "server", p.id, "reason", why)
 	l.m.out(Disconnect{p.conn, why})
 	l.unlink(p)
-	l.m.out(Dial{p.id})
+	l.redial(p)
 }
 
 func (l *leader) closed(p *peer, why string) {
@@ -168,7 +170,20 @@ func (l *leader) closed(p *peer, why string) {
 		l.m.report("learner left", "server", p.id, "address", p.addr, "reason", why)
 	}
 	l.unlink(p)
-	l.m.out(Dial{p.id})
+	l.redial(p)
+}
+
+// redial makes another connection. Who does not want this leader, for now, is not asked all
+// the time.
+func (l *leader) redial(p *peer) {
+	wait := Time(0)
+	if l.m.now-p.since < Second {
+		p.brief = min(p.brief+1, 5)
+		wait = 10 * Millisecond << p.brief
+	} else {
+		p.brief = 0
+	}
+	l.m.out(Dial{p.id, wait})
 }
 
 // frame takes in what a learner sent.

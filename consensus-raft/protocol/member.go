@@ -435,6 +435,10 @@ func (m *Member) post(k *pb.Message) {
 		if k.GetType() == pb.MsgVoteResp && !k.GetReject() {
 			m.wait() // a slow machine takes its time from the vote to the first heartbeat
 		}
+		if k.GetType() == pb.MsgPreVoteResp && !k.GetReject() {
+			// Somebody else is about to stand, with this server's consent.
+			m.elect.at = max(m.elect.at, m.now+m.cfg.Silence/2+Time(m.cfg.Rand(int64(m.cfg.Silence/2))))
+		}
 		m.out(Mail{To: to, F: Frame{Kind: Vote, Raft: k}})
 	case pb.MsgApp, pb.MsgHeartbeat, pb.MsgTimeoutNow:
 		if m.leader != nil {
@@ -460,6 +464,14 @@ func (m *Member) reconcile() {
 	leads := s.RaftState == raft.StateLeader
 	if l := m.leader; l != nil && (!leads || s.GetTerm() != l.term) {
 		m.stopLeading("another term has begun, or no majority answers")
+	}
+	if leads && m.full {
+		// It was elected as its disk became full.
+		if m.leader != nil {
+			m.stopLeading("the disk is full")
+		}
+		m.rebuild(nil)
+		return
 	}
 	if leads && m.leader == nil {
 		m.dropLearner("this server leads now")

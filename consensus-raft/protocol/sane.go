@@ -162,6 +162,9 @@ func (m *Member) election(from ServerID, k *pb.Message) {
 		if !m.mayVote() || k.GetTerm() <= m.elect.floor {
 			return
 		}
+		if k.GetType() == pb.MsgPreVote && m.ahead(from, k) {
+			return
+		}
 		if m.st.Standing == Blank && (Point{Index: k.GetIndex(), Term: k.GetLogTerm()}).before(m.elect.best) {
 			return
 		}

@@ -76,8 +76,11 @@ type (
 		F  Frame
 	}
 	// Dial connects to a member's quorum port, again and again until Linked can be told
-	// or until HangUp.
-	Dial struct{ To ServerID }
+	// or until HangUp. It begins after a while.
+	Dial struct {
+		To    ServerID
+		After Time
+	}
 	// HangUp ends the dialling of all members.
 	HangUp struct{}
 	// Send sends frames on a connection.

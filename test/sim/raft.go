@@ -235,10 +235,11 @@ func (p *raftPeer) deliver(o *machine, b *post) {
 }
 
 // Dial implements raft.World.
-func (p *raftPeer) Dial(to consensus.ServerID) {
+func (p *raftPeer) Dial(to consensus.ServerID, after protocol.Time) {
 	p.rounds++
-	p.dials[to] = p.rounds
-	p.dial(p.peerOf(to), p.rounds, 1)
+	round := p.rounds
+	p.dials[to] = round
+	p.w.after(int64(after), p.m, func() { p.dial(p.peerOf(to), round, 1) })
 }
 
 // HangUp implements raft.World.
