@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strconv"
 	"strings"
 
 	"github.com/zkcore/zkcore/consensus-raft/protocol"
@@ -48,9 +49,6 @@ func FromZab(fsys vfs.FS, dataDir, logDir string) (consensus.Zxid, error) {
 	case last == 0 && strings.HasPrefix(string(b), "blank"):
 	default:
 		return 0, fmt.Errorf("%s/%s says that this server was never brought up to date under zab: start it once under zab, or convert the others and let this one begin with an empty directory", data, zabStanding)
-	}
-	if last == 0 {
-		st = protocol.State{Standing: protocol.Blank}
 	}
 	if err := writeState(fsys, dataDir, st.Encode()); err != nil {
 		return 0, err
@@ -169,6 +167,14 @@ func openOffline(fsys vfs.FS, dataDir, logDir string) (consensus.Zxid, *txnlog.L
 	if len(files) > 0 {
 		a.from = files[0].Zxid
 	}
+	// A store that keeps its state itself needs neither the snapshot nor the log up to it.
+	first, err := firstLogged(fsys, version2(logDir))
+	if err != nil {
+		return 0, nil, a, err
+	}
+	if first > 0 {
+		a.from = max(a.from, first-1)
+	}
 	l, rec, err := txnlog.OpenLog(fsys, version2(logDir), txnlog.Options{
 		From: a.from, AtLeast: newest, List: version2(dataDir) + "/" + listFile,
 		Visit: func(t consensus.Txn) error { a.runs = addRun(a.runs, t.Zxid); return nil },
@@ -177,4 +183,22 @@ func openOffline(fsys vfs.FS, dataDir, logDir string) (consensus.Zxid, *txnlog.L
 		return 0, nil, a, fmt.Errorf("transaction log in %s: %w", version2(logDir), err)
 	}
 	return rec.Last, l, a, nil
+}
+
+// firstLogged is the zxid that the oldest file of the log begins with; 0 if there is none.
+func firstLogged(fsys vfs.FS, dir string) (first consensus.Zxid, err error) {
+	names, err := fsys.ReadDir(dir)
+	if err != nil {
+		return 0, err
+	}
+	for _, name := range names {
+		hex, ok := strings.CutPrefix(name, "log.")
+		if !ok {
+			continue
+		}
+		if z, err := strconv.ParseUint(hex, 16, 63); err == nil && (first == 0 || consensus.Zxid(z) < first) {
+			first = consensus.Zxid(z)
+		}
+	}
+	return first, nil
 }

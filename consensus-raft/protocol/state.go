@@ -228,7 +228,7 @@ func (f *Found) Check() error {
 	}
 	t := terms{base: s.Base, starts: s.Starts}
 	at := f.Recovered
-	if at > s.Base.Zxid {
+	if at > s.Base.Zxid && at.Counter() != 0 {
 		if _, ok := t.point(at); !ok {
 			return bad("the snapshot is at %v, in a term that the log never had", at)
 		}

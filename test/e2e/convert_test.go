@@ -21,7 +21,13 @@ func convert(t *testing.T, s *harness.Server, to string) (string, error) {
 
 // TestConvert takes an ensemble from Zab to Raft and back: data, sessions and ACLs stay.
 func TestConvert(t *testing.T) {
-	e := harness.New(t, harness.Options{Servers: 3, Observers: 1, Extra: map[string]string{"snapCount": "100"}})
+	for _, storage := range []string{"mem", "bolt"} {
+		t.Run(storage, func(t *testing.T) { convertAndBack(t, storage) })
+	}
+}
+
+func convertAndBack(t *testing.T, storage string) {
+	e := harness.New(t, harness.Options{Servers: 3, Observers: 1, Extra: map[string]string{"snapCount": "100", "storage": storage}})
 	start := func(module string) {
 		for _, s := range e.Servers {
 			s.Args = []string{"--consensus=" + module}
