@@ -208,9 +208,6 @@ func (d *Driven) restore(t *taking) {
 		r = io.MultiReader(r, broken{})
 	}
 	err := d.caller.node.Restore(t.at.Zxid, r)
-	if err == nil {
-		_, err = io.Copy(io.Discard, r)
-	}
 	t.s.b = nil
 	d.e.post(func(m *protocol.Member, now protocol.Time) { m.Restored(now, err) })
 }

@@ -362,11 +362,9 @@ func noEOF(err error) error {
 func (l *link) restore(at protocol.Point) error {
 	start := time.Now()
 	count := &countReader{r: l.snap}
+	// When it returns, all of it is on the disk: what becomes of the connection is another
+	// matter.
 	err := l.e.caller.node.Restore(at.Zxid, count)
-	if err == nil {
-		// The node may have stopped reading before the end.
-		_, err = io.Copy(io.Discard, count)
-	}
 	l.snap.discard()
 	if err != nil {
 		return err

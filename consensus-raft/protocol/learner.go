@@ -277,6 +277,11 @@ func (m *Member) Restored(now Time, err error) {
 		m.goBack()
 		return
 	}
+	m.takeOver()
+}
+
+// takeOver begins anew with the pending snapshot, which is the node's state and on its disk.
+func (m *Member) takeOver() {
 	at := m.st.Pending
 	inv.Check("I13", m.leader == nil, "a snapshot is restored by a leader")
 	m.rn = nil

@@ -584,7 +584,15 @@ func (m *Member) goBack() {
 // Recovered answers Recover.
 func (m *Member) Recovered(now Time, z Zxid) {
 	m.now = now
+	if p := m.st.Pending; p.Index != 0 && p.Zxid == z {
+		m.takeOver() // it came to the disk before what failed then
+		return
+	}
 	m.doubt, m.restoring = false, false
+	if _, ok := m.log.point(z); !ok && z > m.log.base.Zxid {
+		m.log.failed(fmt.Errorf("the node recovers at %v, which is not in the log: %w", z, consensus.ErrDamaged))
+		return
+	}
 	if m.st.Pending.Index != 0 {
 		m.st.Pending = Point{}
 		m.save(func() {})
