@@ -1,6 +1,6 @@
 module github.com/zkcore/zkcore/consensus-raft
 
-go 1.26
+go 1.26.0
 
 require (
 	github.com/zkcore/zkcore/core v0.0.0
