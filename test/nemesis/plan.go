@@ -1,6 +1,7 @@
 package nemesis
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -20,6 +21,8 @@ type Plan struct {
 	PaceUS  int // how long a worker rests at most
 	Config  map[string]string
 	Steps   []Step
+
+	Consensus string // not drawn; empty: the server's default
 }
 
 // A Step is a fault.
@@ -144,8 +147,8 @@ func (p *Plan) String() string {
 		setting = "proxies"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d: %d servers, %s, own disks %v, %d workers and %d lockers with pauses up to %d us, %v\n",
-		p.Seed, p.Servers, setting, p.Disks, p.Workers, p.Lockers, p.PaceUS, p.Config)
+	fmt.Fprintf(&b, "seed %d: %d servers, %s, %s, own disks %v, %d workers and %d lockers with pauses up to %d us, %v\n",
+		p.Seed, p.Servers, cmp.Or(p.Consensus, "zab"), setting, p.Disks, p.Workers, p.Lockers, p.PaceUS, p.Config)
 	for _, s := range p.Steps {
 		fmt.Fprintln(&b, s)
 	}
