@@ -89,7 +89,7 @@ func cached(t testing.TB) string {
 
 // start starts zkcore, alone or as several servers, and a lone Apache. With ZKCORE_TEST_SERVER=apache
 // Apache is compared with itself, which shows what can't be compared.
-func (r *release) start(t *testing.T, servers int) *pair {
+func (r *release) start(t *testing.T, servers int, consensus string) *pair {
 	t.Helper()
 	extra := map[string]string{
 		"forceSync":                                "no", // nobody pulls a plug here
@@ -101,7 +101,7 @@ func (r *release) start(t *testing.T, servers int) *pair {
 		"DigestAuthenticationProvider.superDigest": superDigest,
 	}
 	quiet := []string{"-Dorg.slf4j.simpleLogger.defaultLogLevel=error"} // a warning for each frame that is wrong
-	ours := harness.Start(t, harness.Options{Servers: servers, TickTimeMS: tickMS, InitLimit: 100, SyncLimit: 50, Extra: extra, JVMArgs: quiet, ApacheClasspath: r.classpath(t)})
+	ours := harness.Start(t, harness.Options{Servers: servers, Args: []string{"--consensus=" + consensus}, TickTimeMS: tickMS, InitLimit: 100, SyncLimit: 50, Extra: extra, JVMArgs: quiet, ApacheClasspath: r.classpath(t)})
 	theirs := harness.Start(t, harness.Options{TickTimeMS: tickMS, Extra: extra, Apache: []int{1}, JVMArgs: quiet, ApacheClasspath: r.classpath(t)})
 	rules := r.rules
 	rules.noConfig = servers > 1
