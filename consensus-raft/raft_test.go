@@ -16,7 +16,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func patient(cfg consensus.Config, n consensus.Node) (consensus.Member, error) {
 	cfg.Options = maps.Clone(cfg.Options)
 	if cfg.Options["zkcore.raft.electionMs"] == "" {
-		cfg.Options["zkcore.raft.electionMs"] = "5000"
+		cfg.Options["zkcore.raft.electionMs"] = "3000"
 	}
 	return Open(cfg, n)
 }

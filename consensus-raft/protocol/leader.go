@@ -171,6 +171,11 @@ func (l *leader) closed(p *peer, why string) {
 	}
 	l.unlink(p)
 	l.redial(p)
+	if m := l.m; m.handing != 0 && p.id == m.heir {
+		// It stands for election, and asks for this server's vote as soon as its own is on its disk; or it is
+		// gone.
+		m.handing = min(m.handing, m.now+m.cfg.Silence/4)
+	}
 }
 
 // redial makes another connection. Who does not want this leader, for now, is not asked all

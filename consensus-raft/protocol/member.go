@@ -43,6 +43,7 @@ type Member struct {
 	doubtEnds Time
 	full      bool // the disk
 	handing   Time // leadership is being handed over, until then; 0 if not
+	heir      ServerID
 	leaving   bool
 	left      bool
 	seen      Time // the last Tick
@@ -769,7 +770,7 @@ func (m *Member) handOver() bool {
 		return false
 	}
 	m.look()
-	m.handing = m.now + m.cfg.Silence
+	m.handing, m.heir = m.now+m.cfg.Silence, ServerID(to)
 	m.rn.TransferLeader(to)
 	return true
 }

@@ -184,6 +184,23 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
+// TestHandOverToNobody: a leader that leaves does not wait long for one that is gone.
+func TestHandOverToNobody(t *testing.T) {
+	n := startAll(t, 2)
+	old := n.leader()
+	began := n.now
+	old.m.Leave(n.now)
+	old.run()
+	if old.left {
+		t.Fatal("it hands nothing over")
+	}
+	n.hosts[3-old.id].stop()
+	n.until("it has left", func() bool { return old.left })
+	if took := n.now - began; took > Second/2 {
+		t.Errorf("it leaves after %d ms", took/Millisecond)
+	}
+}
+
 // TestProposalOutOfPlaceEndsTheTerm: what does not go on where the last one ended is not
 // taken in, nor is anything behind it.
 func TestProposalOutOfPlaceEndsTheTerm(t *testing.T) {
