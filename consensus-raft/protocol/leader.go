@@ -7,6 +7,7 @@ import (
 	pb "go.etcd.io/raft/v3/raftpb"
 	"go.etcd.io/raft/v3/tracker"
 
+	"github.com/zkcore/zkcore/core/simbug"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
@@ -379,6 +380,9 @@ func (l *leader) sync(p *peer, id uint64) {
 	if p != nil {
 		s.conn = p.conn
 	}
+	if simbug.On("sync-unconfirmed") {
+		s.round = 0 // raft says that this is the leader
+	}
 	l.syncs = append(l.syncs, s)
 }
 
@@ -484,7 +488,7 @@ func (l *leader) committed(index uint64) {
 // flush does what the inputs since the last one made possible.
 func (l *leader) flush() {
 	m := l.m
-	if start := l.start(); !l.established && start != 0 && m.given >= start && m.handing == 0 && !m.leaving {
+	if start := l.start(); !l.established && start != 0 && (m.given >= start || simbug.On("leads-before-delivered")) && m.handing == 0 && !m.leaving {
 		l.established = true
 		l.proposed = m.log.last
 		m.since = m.now
@@ -541,7 +545,7 @@ func (l *leader) see(p *peer) {
 			l.take(p)
 		}
 	}
-	if p.ready && !p.joined && l.established && m.handing == 0 && l.behind(p.fence) {
+	if p.ready && !p.joined && l.established && m.handing == 0 && (l.behind(p.fence) || simbug.On("joins-before-its-requests")) { // else it sends them again
 		p.joined = true
 		m.out(Send{p.conn, []Frame{{Kind: Join, Index: m.log.last}}})
 		m.report("learner joined", "server", p.id, "address", p.addr, "observer", !p.voter, "ms", int64((m.now-p.joining)/Millisecond))

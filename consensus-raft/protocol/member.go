@@ -7,6 +7,7 @@ import (
 	pb "go.etcd.io/raft/v3/raftpb"
 
 	"github.com/zkcore/zkcore/core/inv"
+	"github.com/zkcore/zkcore/core/simbug"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
@@ -111,6 +112,12 @@ func (m *Member) entry(z Zxid) uint64 {
 
 // resume builds the RawNode over a state that was recovered.
 func (m *Member) resume(z Zxid) {
+	if simbug.On("deliver-log-at-start") {
+		if last := m.log.zxid(m.log.last); last > z {
+			m.out(DeliverLog{From: z, Last: last}) // so that it serves sooner
+			z = last
+		}
+	}
 	if z < m.log.base.Zxid {
 		m.out(DeliverLog{From: z, Last: m.log.base.Zxid})
 	}
@@ -189,9 +196,9 @@ func (m *Member) Begin(now Time) {
 func (m *Member) part() bool {
 	switch m.st.Standing {
 	case Blank:
-		return !m.doubt && m.elect.heardAll
+		return !m.doubt && (m.elect.heardAll || simbug.On("blank-votes")) // nothing is there, so nothing can have been acked
 	case Lost:
-		return false
+		return simbug.On("lost-votes") // what the others have, it gets from them
 	}
 	return !m.doubt
 }
@@ -273,7 +280,7 @@ func (m *Member) drain() {
 			case k.GetTo() == raft.LocalAppendThread:
 			case k.GetTo() == raft.LocalApplyThread:
 				m.apply(k)
-			case k.GetType() == pb.MsgVote:
+			case k.GetType() == pb.MsgVote && !simbug.On("vote-before-durable"): // else each vote costs a sync
 				// The term, and the vote for itself, are on the disk before anybody hears of them.
 				m.persist(Persist{}, func() {
 					if m.life == life {
@@ -294,7 +301,14 @@ func (m *Member) append(k *pb.Message) {
 	if k.Term != nil && (k.GetTerm() != m.st.Term || ServerID(k.GetVote()) != m.st.Vote) {
 		inv.Check("I14", k.GetTerm() >= m.st.Term, "term %d comes after %d", k.GetTerm(), m.st.Term)
 		m.st.Term, m.st.Vote = k.GetTerm(), ServerID(k.GetVote())
-		save = true
+		save = !simbug.On("vote-not-persisted") // the next entry brings it to the disk
+	}
+	if simbug.On("leader-counts-unsynced") {
+		for _, r := range k.GetResponses() {
+			if r.GetType() == pb.MsgAppResp && r.GetTo() == uint64(m.cfg.ID) {
+				m.step(r) // the others have it on their disks
+			}
+		}
 	}
 	ents := k.GetEntries()
 	if len(ents) > 0 {
@@ -316,7 +330,7 @@ func (m *Member) append(k *pb.Message) {
 	for {
 		// The state file names a term when all of those before it is in the log.
 		n := 0
-		for n < len(ents) && (len(ents[n].GetData()) > 0 || n == 0 || len(ents[n-1].GetData()) == 0) {
+		for n < len(ents) && (len(ents[n].GetData()) > 0 || n == 0 || len(ents[n-1].GetData()) == 0 || simbug.On("state-before-log")) { // else in two steps, which takes longer
 			n++
 		}
 		part := ents[:n]
@@ -386,6 +400,9 @@ func (m *Member) apply(k *pb.Message) {
 		if len(e.GetData()) > 0 {
 			txns = append(txns, Txn{Zxid: m.log.id(e.GetIndex()), Data: e.GetData()})
 		}
+	}
+	if simbug.On("apply-out-of-order") && len(txns) > 1 {
+		txns[0], txns[1] = txns[1], txns[0] // they are committed together
 	}
 	resp := k.GetResponses()[0]
 	if len(txns) == 0 {

@@ -81,7 +81,7 @@ func TestRaft(t *testing.T) {
 		return // TestNemesis runs what was asked for
 	}
 	for i := range 2 {
-		oneRunOf(t, fresh()&^1|uint64(i), "raft", *lengthFlag*4/5)
+		oneRunOf(t, fresh()&^1|uint64(i), "raft", *lengthFlag*3/5)
 	}
 }
 
