@@ -221,6 +221,10 @@ func (m *Member) slept(gap Time) {
 		// Votes for it may have been forgotten by now, with a disk: it asks anew.
 		m.rn.Campaign()
 	}
+	if l := m.leader; l != nil && !l.established {
+		// Others may have another leader by now, and what would make this one lead is an old story.
+		m.resign("this server was asleep while it was being elected")
+	}
 	if m.role.State == consensus.Leading {
 		m.warn("this server was asleep", "ms", int64(gap/Millisecond))
 	}

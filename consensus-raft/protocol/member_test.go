@@ -101,6 +101,54 @@ func TestDeliversBeforeItLeads(t *testing.T) {
 	n.until("all have it", func() bool { return old.last() == w && others[0].last() == w && others[1].last() == w })
 }
 
+// TestAsleepWhileElected: who was elected, and then asleep, does not lead when it wakes up: others
+// have another leader by then, whose epoch is higher.
+func TestAsleepWhileElected(t *testing.T) {
+	n := newNetwork(t, 3)
+	for _, id := range n.ids {
+		n.hosts[id].start()
+	}
+	var old *host
+	n.until("one is elected", func() bool {
+		for _, id := range n.ids {
+			if h := n.hosts[id]; h.m.leader != nil {
+				old = h
+			}
+		}
+		return old != nil
+	})
+	for _, id := range n.ids {
+		n.hosts[id].lazy = true
+	}
+	n.step() // it is connected, and nobody acknowledges its first entry yet
+	old.asleep, old.lazy = true, false
+	roles := len(old.roles)
+	for _, id := range n.ids {
+		if h := n.hosts[id]; h != old {
+			h.lazy = false
+			h.write()
+			h.run()
+		}
+	}
+	n.settle()
+	if len(old.inbox) == 0 {
+		t.Fatal("nobody has acknowledged anything")
+	}
+	n.isolate(old.id, true)
+	young := n.leader()
+	n.isolate(old.id, false)
+	old.wakes()
+	for range 3 {
+		n.step()
+	}
+	for _, r := range old.roles[roles:] {
+		if r.State == consensus.Leading {
+			t.Errorf("it leads in epoch %d, and server %d in epoch %d", r.Epoch, young.id, young.role.Epoch)
+		}
+	}
+	n.until("it follows", func() bool { return old.role.State == consensus.Following && old.role.Leader == young.id })
+}
+
 // TestReplacedDisk: 1 and 2 have a txn, 3 has not. With the disk of 2 gone and 1 down, 2
 // and 3 are a majority that must not lead. With 1 again they do, and have the txn.
 func TestReplacedDisk(t *testing.T) {

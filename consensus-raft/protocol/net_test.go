@@ -43,6 +43,9 @@ type host struct {
 	cfg  Config
 	lazy bool // it does not write: what it is to persist waits
 
+	asleep bool     // it does nothing
+	inbox  []func() // what came on its connections meanwhile
+
 	// The disk. state is the zxid of the newest snapshot.
 	file    []byte
 	log     []Txn
@@ -152,6 +155,27 @@ func (h *host) cutTo(z Zxid) {
 	h.log = slices.DeleteFunc(h.log, func(x Txn) bool { return x.Zxid > z })
 }
 
+// hears takes in what came on a connection, or keeps it while it is asleep.
+func (h *host) hears(what func()) {
+	if h.asleep {
+		h.inbox = append(h.inbox, what)
+		return
+	}
+	what()
+	h.run()
+}
+
+// wakes is what comes first when it has slept: the time, then what came meanwhile.
+func (h *host) wakes() {
+	h.asleep = false
+	h.m.Tick(h.n.now)
+	h.run()
+	for _, what := range h.inbox {
+		h.hears(what)
+	}
+	h.inbox = nil
+}
+
 // write does what waits for the disk.
 func (h *host) write() {
 	for len(h.waiting) > 0 && !h.lazy && h.m != nil {
@@ -224,10 +248,11 @@ func (h *host) do(o Output) {
 		for _, f := range o.Frames {
 			f := n.pass(f)
 			n.later(func() {
-				if to := w.other(h); n.conns[o.To] == w && to.m != nil && n.reaches(h.id, to.id) {
-					to.m.Frames(n.now, o.To, []Frame{f})
-					to.run()
+				to := w.other(h)
+				if n.conns[o.To] != w || to.m == nil || !n.reaches(h.id, to.id) {
+					return
 				}
+				to.hears(func() { to.m.Frames(n.now, o.To, []Frame{f}) })
 			})
 		}
 	case SendSnapshot:
@@ -247,8 +272,7 @@ func (h *host) do(o Output) {
 			if w != nil && n.conns[o.Conn] == w {
 				delete(n.conns, o.Conn)
 				if to := w.other(h); to.m != nil {
-					to.m.Closed(n.now, o.Conn, "closed")
-					to.run()
+					to.hears(func() { to.m.Closed(n.now, o.Conn, "closed") })
 				}
 			}
 		})
@@ -341,7 +365,7 @@ func (n *network) step() {
 	n.now += 10 * Millisecond
 	for _, id := range n.ids {
 		h := n.hosts[id]
-		if h.m == nil {
+		if h.m == nil || h.asleep {
 			continue
 		}
 		for _, to := range n.ids {
