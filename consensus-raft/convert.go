@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/zkcore/zkcore/consensus-raft/protocol"
+	"github.com/zkcore/zkcore/core/member"
 	"github.com/zkcore/zkcore/core/txnlog"
 	"github.com/zkcore/zkcore/core/vfs"
 	"github.com/zkcore/zkcore/plugins/consensus"
@@ -22,7 +23,7 @@ const zabStanding = "standing"
 //
 // Whenever it ends, the directories are still Zab's, or raft's already.
 func FromZab(fsys vfs.FS, dataDir, logDir string) (consensus.Zxid, error) {
-	data := version2(dataDir)
+	data := member.Version2(dataDir)
 	if err := ownedBy(fsys, dataDir, logDir, txnlog.Zab); err != nil {
 		return 0, err
 	}
@@ -62,7 +63,7 @@ func FromZab(fsys vfs.FS, dataDir, logDir string) (consensus.Zxid, error) {
 // ToZab makes raft's data directories Zab's. No server may run on them. It returns the
 // last zxid there is.
 func ToZab(fsys vfs.FS, dataDir, logDir string) (consensus.Zxid, error) {
-	data := version2(dataDir)
+	data := member.Version2(dataDir)
 	if err := ownedBy(fsys, dataDir, logDir, Name); err != nil {
 		return 0, err
 	}
@@ -110,14 +111,14 @@ func ToZab(fsys vfs.FS, dataDir, logDir string) (consensus.Zxid, error) {
 
 // ownedBy wants the directories to be of one module.
 func ownedBy(fsys vfs.FS, dataDir, logDir, want string) error {
-	owner, err := txnlog.ReadOwner(fsys, version2(dataDir), version2(logDir))
+	owner, err := txnlog.ReadOwner(fsys, member.Version2(dataDir), member.Version2(logDir))
 	switch {
 	case err != nil:
 		return err
 	case owner == "":
-		return fmt.Errorf("%s is empty: there is nothing to convert", version2(dataDir))
+		return fmt.Errorf("%s is empty: there is nothing to convert", member.Version2(dataDir))
 	case owner != want:
-		return fmt.Errorf("the data in %s is that of --consensus=%s already, or of another module: %s was expected", version2(dataDir), owner, want)
+		return fmt.Errorf("the data in %s is that of --consensus=%s already, or of another module: %s was expected", member.Version2(dataDir), owner, want)
 	}
 	return nil
 }
@@ -126,15 +127,15 @@ func ownedBy(fsys vfs.FS, dataDir, logDir, want string) error {
 func own(fsys vfs.FS, dataDir, logDir, owner string) error {
 	if logDir != dataDir {
 		// Both must say the same: so the one that is not needed goes first.
-		if err := remove(fsys, version2(logDir), txnlog.OwnerFile); err != nil {
+		if err := remove(fsys, member.Version2(logDir), txnlog.OwnerFile); err != nil {
 			return err
 		}
 	}
-	if err := txnlog.WriteOwner(fsys, version2(dataDir), owner); err != nil {
+	if err := txnlog.WriteOwner(fsys, member.Version2(dataDir), owner); err != nil {
 		return err
 	}
 	if logDir != dataDir {
-		return txnlog.WriteOwner(fsys, version2(logDir), owner)
+		return txnlog.WriteOwner(fsys, member.Version2(logDir), owner)
 	}
 	return nil
 }
@@ -156,11 +157,11 @@ type above struct {
 // openOffline opens the log as a start would, over the newest snapshot that can be read.
 func openOffline(fsys vfs.FS, dataDir, logDir string) (consensus.Zxid, *txnlog.Log, above, error) {
 	var a above
-	files, err := txnlog.ListSnapshots(fsys, version2(dataDir))
+	files, err := txnlog.ListSnapshots(fsys, member.Version2(dataDir))
 	if err != nil {
 		return 0, nil, a, err
 	}
-	newest, err := txnlog.NewestName(fsys, version2(dataDir))
+	newest, err := txnlog.NewestName(fsys, member.Version2(dataDir))
 	if err != nil {
 		return 0, nil, a, err
 	}
@@ -168,19 +169,19 @@ func openOffline(fsys vfs.FS, dataDir, logDir string) (consensus.Zxid, *txnlog.L
 		a.from = files[0].Zxid
 	}
 	// A store that keeps its state itself needs neither the snapshot nor the log up to it.
-	first, err := firstLogged(fsys, version2(logDir))
+	first, err := firstLogged(fsys, member.Version2(logDir))
 	if err != nil {
 		return 0, nil, a, err
 	}
 	if first > 0 {
 		a.from = max(a.from, first-1)
 	}
-	l, rec, err := txnlog.OpenLog(fsys, version2(logDir), txnlog.Options{
-		From: a.from, AtLeast: newest, List: version2(dataDir) + "/" + listFile,
+	l, rec, err := txnlog.OpenLog(fsys, member.Version2(logDir), txnlog.Options{
+		From: a.from, AtLeast: newest, List: member.Version2(dataDir) + "/" + listFile,
 		Visit: func(t consensus.Txn) error { a.runs = addRun(a.runs, t.Zxid); return nil },
 	})
 	if err != nil {
-		return 0, nil, a, fmt.Errorf("transaction log in %s: %w", version2(logDir), err)
+		return 0, nil, a, fmt.Errorf("transaction log in %s: %w", member.Version2(logDir), err)
 	}
 	return rec.Last, l, a, nil
 }

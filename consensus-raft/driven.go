@@ -4,11 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"time"
 
 	"github.com/zkcore/zkcore/consensus-raft/protocol"
+	"github.com/zkcore/zkcore/core/member"
 	"github.com/zkcore/zkcore/core/vfs"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
@@ -44,9 +44,8 @@ type Driven struct {
 	consensus.Member
 	world   World
 	e       *ensemble // nil: standalone
-	journal *journal
-	caller  *caller
-	jobs    []job // taken from the journal
+	journal *member.Journal
+	caller  *member.Caller
 	left    bool
 
 	snaps map[protocol.Conn]*stream
@@ -73,21 +72,21 @@ type taking struct {
 // OpenDriven opens a member as OpenFS does.
 func OpenDriven(fsys vfs.FS, w World, cfg consensus.Config, n consensus.Node) (*Driven, error) {
 	o := parseOptions(cfg.Options, cfg.Log)
-	m := meter{cfg.Metrics}
+	m := member.Meter{To: cfg.Metrics}
 	s, err := openData(fsys, cfg, &o, n)
 	if err != nil {
 		return nil, err
 	}
-	j := newJournal(s.log, newGauge(fsys, cfg, &o), &o, cfg.Fail, cfg.Log, m)
-	c := newCaller(n, o.queueBytes)
-	j.wake, c.wake = w.WakeJournal, w.WakeNode
+	j := member.NewJournal(s.log, member.NewGauge(fsys, cfg, o.reserve), o.fsyncWarn, cfg.Fail, cfg.Log, m)
+	c := member.NewCaller(n, o.queueBytes)
+	c.Drive(w.WakeNode)
 	// How long a machine with too much to do really takes is no part of a seed.
-	j.now = func() time.Duration { return time.Duration(w.Now()) }
+	j.Drive(w.WakeJournal, func() time.Duration { return time.Duration(w.Now()) })
 	d := &Driven{world: w, journal: j, caller: c, snaps: map[protocol.Conn]*stream{}, in: bufio.NewReaderSize(nil, 512)}
 	if len(cfg.Servers) == 0 {
-		alone := &standalone{cfg: cfg, log: s.log, journal: j, caller: c, m: m, quorum: 1}
+		alone := member.NewStandalone(cfg, s.log, j, c)
 		d.Member = alone
-		alone.start(s.found.Recovered, s.found.Last)
+		alone.Start(s.found.Recovered, s.found.Last)
 		return d, nil
 	}
 	if d.e, err = newEnsemble(fsys, cfg, o, s, j, c, w.IntN, uint64(w.IntN(1<<62))|1); err != nil {
@@ -116,78 +115,26 @@ func (d *Driven) Turn() { d.e.turn(d.world.Now()) }
 
 // Journal does the next thing for the log: a write of all that waits, the sync behind it,
 // which tells what is durable, or a change of another kind.
-func (d *Driven) Journal() error {
-	j := d.journal
-	j.mu.Lock()
-	full := j.full
-	j.mu.Unlock()
-	if full {
-		j.gauge.measure()
-	}
-	if len(d.jobs) == 0 && j.written == 0 {
-		j.mu.Lock()
-		if !j.full {
-			d.jobs, j.jobs = j.jobs, nil
-		}
-		j.mu.Unlock()
-		if len(d.jobs) == 0 {
-			return nil
-		}
-		if !j.fits(d.jobs) {
-			d.jobs = nil
-			return nil
-		}
-	}
-	var err error
-	if d.jobs, err = j.step(d.jobs); err != nil {
-		return err
-	}
-	select {
-	case <-j.idle:
-		if !j.gauge.room(ahead) {
-			return nil
-		}
-		return j.log.Preallocate()
-	default:
-		return nil
-	}
-}
+func (d *Driven) Journal() error { return d.journal.Turn() }
 
 // JournalWaits says whether Journal has something to do.
-func (d *Driven) JournalWaits() bool {
-	return len(d.jobs) > 0 || d.journal.written > 0 || len(d.journal.jobs) > 0
-}
+func (d *Driven) JournalWaits() bool { return d.journal.Waits() }
 
 // WaitsForSpace says that the disk is full: Journal looks again, and does nothing else
 // before there is space.
-func (d *Driven) WaitsForSpace() bool { return d.journal.full }
+func (d *Driven) WaitsForSpace() bool { return d.journal.WaitsForSpace() }
 
 // Node makes the next call of the node. It reports whether there was one.
 func (d *Driven) Node() bool {
-	c := d.caller
 	if t := d.takes; t != nil {
-		if !d.ready() || c.closed {
+		if !d.ready() || d.caller.Closed() {
 			return false
 		}
 		d.takes = nil
 		d.restore(t)
 		return true
 	}
-	c.mu.Lock()
-	if c.closed || c.busy || len(c.calls) == 0 {
-		c.mu.Unlock()
-		return false
-	}
-	k := c.calls[0]
-	c.calls = c.calls[1:]
-	c.bytes -= size(k.txns)
-	c.busy = true
-	c.mu.Unlock()
-	c.call([]call{k})
-	c.mu.Lock()
-	c.busy = false
-	c.mu.Unlock()
-	return true
+	return d.caller.Turn()
 }
 
 // NodeWaits says whether Node has something to do.
@@ -195,7 +142,7 @@ func (d *Driven) NodeWaits() bool {
 	if d.takes != nil {
 		return d.ready()
 	}
-	return len(d.caller.calls) > 0
+	return d.caller.Waits()
 }
 
 // ready says whether the snapshot that the node waits for is there, or will never be.
@@ -207,7 +154,7 @@ func (d *Driven) restore(t *taking) {
 	if !t.s.done {
 		r = io.MultiReader(r, broken{})
 	}
-	err := d.caller.node.Restore(t.at.Zxid, r)
+	err := d.caller.Node.Restore(t.at.Zxid, r)
 	t.s.b = nil
 	d.e.post(func(m *protocol.Member, now protocol.Time) { m.Restored(now, err) })
 }
@@ -304,12 +251,7 @@ func (d *Driven) Leave() {
 
 // Close does what is left for the journal, and closes the log.
 func (d *Driven) Close() error {
-	c := d.caller
-	c.mu.Lock()
-	closed := c.closed
-	c.closed = true
-	c.mu.Unlock()
-	if closed {
+	if d.caller.Shut() {
 		return nil
 	}
 	if d.e != nil {
@@ -319,16 +261,7 @@ func (d *Driven) Close() error {
 		d.e.cancel()
 		d.e.dropPinned()
 	}
-	// What can't be written was never acknowledged.
-	for d.JournalWaits() && !d.WaitsForSpace() {
-		if err := d.Journal(); err != nil {
-			return err
-		}
-	}
-	if err := d.journal.log.Close(); err != nil {
-		return fmt.Errorf("transaction log: %w", err)
-	}
-	return nil
+	return d.journal.Finish()
 }
 
 // do carries out what needs the world, and reports whether it did.
@@ -346,7 +279,7 @@ func (d *Driven) do(o protocol.Output) bool {
 	case protocol.Send:
 		d.world.Send(o.To, encode(o.Frames))
 	case protocol.SendTouches:
-		d.world.Send(o.To, encodeTouches(d.caller.node.Touched()))
+		d.world.Send(o.To, encodeTouches(d.caller.Node.Touched()))
 	case protocol.SendSnapshot:
 		defer o.Snapshot.Close()
 		var state bytes.Buffer
@@ -373,7 +306,7 @@ func (d *Driven) do(o protocol.Output) bool {
 		if s == nil {
 			s = &stream{end: true}
 		}
-		d.caller.do(func() { d.takes = &taking{o.Conn, o.At, s} })
+		d.caller.Do(func() { d.takes = &taking{o.Conn, o.At, s} })
 	case protocol.Left:
 		d.left = true
 	default:

@@ -15,6 +15,7 @@ import (
 
 	"github.com/zkcore/zkcore/consensus-raft/protocol"
 	"github.com/zkcore/zkcore/core/failpoint"
+	"github.com/zkcore/zkcore/core/member"
 	"github.com/zkcore/zkcore/core/txnlog"
 	"github.com/zkcore/zkcore/core/vfs"
 	"github.com/zkcore/zkcore/plugins/consensus"
@@ -26,9 +27,9 @@ type ensemble struct {
 	opts    options
 	fs      vfs.FS
 	log     *txnlog.Log
-	journal *journal
-	caller  *caller
-	m       meter
+	journal *member.Journal
+	caller  *member.Caller
+	m       member.Meter
 	member  *protocol.Member // the loop's
 	reader  *logReader       // its
 	elect   *electNet
@@ -80,8 +81,8 @@ type event func(m *protocol.Member, now protocol.Time)
 // maxEventBytes is how much of what peers sent may wait for the loop.
 const maxEventBytes = 16 << 20
 
-func openEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *journal, c *caller) (consensus.Member, error) {
-	cfg.Log = limited(cfg.Log) // by the clock: not where a seed makes the time
+func openEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *member.Journal, c *member.Caller) (consensus.Member, error) {
+	cfg.Log = member.Limited(cfg.Log) // by the clock: not where a seed makes the time
 	var seed [32]byte
 	rand.Read(seed[:])
 	chance := mrand.New(mrand.NewChaCha8(seed))
@@ -97,10 +98,10 @@ func openEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *jour
 		e.elect.close()
 		return nil, err
 	}
-	go e.journal.run()
+	go e.journal.Run()
 	e.wg.Add(1)
-	go func() { defer e.wg.Done(); e.journal.gauge.watch(e.ctx.Done()) }()
-	go e.caller.run()
+	go func() { defer e.wg.Done(); e.journal.Gauge.Watch(e.ctx.Done()) }()
+	go e.caller.Run()
 	e.elect.start()
 	for _, ln := range e.lns {
 		e.wg.Add(1)
@@ -111,10 +112,10 @@ func openEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *jour
 }
 
 // newEnsemble makes the member and its protocol from what is on the disk. Nothing runs yet.
-func newEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *journal, c *caller,
+func newEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *member.Journal, c *member.Caller,
 	chance func(int64) int64, nonce uint64) (*ensemble, error) {
 	e := &ensemble{
-		cfg: cfg, opts: o, fs: fsys, log: s.log, journal: j, caller: c, m: meter{cfg.Metrics},
+		cfg: cfg, opts: o, fs: fsys, log: s.log, journal: j, caller: c, m: member.Meter{To: cfg.Metrics},
 		start: time.Now().Add(-time.Second), // so that no time is 0
 		done:  make(chan struct{}), left: make(chan struct{}), evLess: make(chan struct{}), evWake: make(chan struct{}, 1),
 		links: map[protocol.Conn]*link{}, dials: map[consensus.ServerID]*dialing{},
@@ -126,13 +127,13 @@ func newEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *journ
 	}
 	e.self = self
 	e.nvoters = len(voters(cfg))
-	j.gauge.changed = func(d protocol.Disk) {
-		if d != protocol.DiskFull {
-			j.resume()
+	j.Gauge.Changed = func(d member.Disk) {
+		if d != member.DiskFull {
+			j.Resume()
 		}
-		e.post(func(m *protocol.Member, now protocol.Time) { m.Disk(now, d) })
+		e.post(func(m *protocol.Member, now protocol.Time) { m.Disk(now, protocol.Disk(d)) })
 	}
-	c.delivered = func(gen, seq uint64) {
+	c.Delivered = func(gen, seq uint64) {
 		e.post(func(m *protocol.Member, now protocol.Time) { m.Delivered(now, gen, seq) })
 	}
 	e.reader = &logReader{log: s.log}
@@ -143,7 +144,7 @@ func newEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *journ
 		WindowBytes: o.window, KeepCount: uint64(o.keep), MaxMessage: 1 << 20, MaxDelivering: 8 << 20,
 		Rand: chance,
 	}, s.found, e.reader, nonce, func(err error) {
-		cfg.Fail(exitCode(err), fmt.Errorf("transaction log: %w", err))
+		cfg.Fail(member.ExitCode(err), fmt.Errorf("transaction log: %w", err))
 	})
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.status = consensus.Status{Peer: "looking", Logged: s.found.Last, Committed: s.found.Recovered, Quorum: e.nvoters,
@@ -241,7 +242,7 @@ func (e *ensemble) turn(now protocol.Time) {
 	tick := now >= e.member.Next()
 	if tick {
 		if e.driven != nil {
-			e.journal.gauge.measure()
+			e.journal.Gauge.Measure()
 		}
 		e.member.Tick(now)
 		e.carryOut()
@@ -281,7 +282,7 @@ func (e *ensemble) show(ticked bool) {
 			Role: e.role, Peer: v.Peer, Logged: v.Logged, Committed: v.Committed, Quorum: e.nvoters,
 			Learners: v.Learners, PendingSyncs: v.PendingSyncs,
 			LastProposal: v.Sizes.Last, MinProposal: v.Sizes.Min, MaxProposal: v.Sizes.Max, LeaderSince: since,
-			Disk: e.journal.gauge.picture(),
+			Disk: e.journal.Gauge.Picture(),
 		}
 	}
 }
@@ -325,7 +326,7 @@ func (e *ensemble) do(o protocol.Output) {
 		}
 	case protocol.SendTouches:
 		if l := e.links[o.To]; l != nil {
-			l.send(encodeTouches(e.caller.node.Touched()))
+			l.send(encodeTouches(e.caller.Node.Touched()))
 		}
 	case protocol.SendSnapshot:
 		if l := e.links[o.To]; l != nil {
@@ -338,7 +339,7 @@ func (e *ensemble) do(o protocol.Output) {
 	case protocol.Persist:
 		e.persist(o)
 	case protocol.Purge:
-		e.journal.do(func() error { return checkpoint(e.log, e.cfg, o.Needed) })
+		e.journal.Do(func() error { return member.Checkpoint(e.log, e.cfg, o.Needed) })
 	case protocol.Report:
 		if o.Warn {
 			e.cfg.Log.Warn(o.Text, o.Args...)
@@ -346,12 +347,12 @@ func (e *ensemble) do(o protocol.Output) {
 			e.cfg.Log.Info(o.Text, o.Args...)
 		}
 	case protocol.Count:
-		e.m.add(o.Name, o.N)
+		e.m.Add(o.Name, o.N)
 	case protocol.Observe:
 		if o.Key != "" {
-			e.m.observeKey(o.Name, o.Key, o.Value)
+			e.m.ObserveKey(o.Name, o.Key, o.Value)
 		} else {
-			e.m.observe(o.Name, o.Value)
+			e.m.Observe(o.Name, o.Value)
 		}
 	case protocol.Left:
 		close(e.left)
@@ -396,10 +397,10 @@ func (e *ensemble) persist(p protocol.Persist) {
 		e.post(func(m *protocol.Member, now protocol.Time) { m.Persisted(now, p.Seq) })
 	}
 	if p.Before != nil {
-		j.do(func() error { return writeState(e.fs, e.cfg.DataDir, p.Before) })
+		j.Do(func() error { return writeState(e.fs, e.cfg.DataDir, p.Before) })
 	}
 	if p.Cut || p.Reset {
-		j.do(func() error {
+		j.Do(func() error {
 			if p.Reset {
 				if err := e.log.Reset(p.CutTo); err != nil {
 					return fmt.Errorf("transaction log: begin anew: %w", err)
@@ -413,27 +414,27 @@ func (e *ensemble) persist(p protocol.Persist) {
 		})
 	}
 	if p.After != nil {
-		j.do(func() error { return writeState(e.fs, e.cfg.DataDir, p.After) })
+		j.Do(func() error { return writeState(e.fs, e.cfg.DataDir, p.After) })
 	}
 	if len(p.Txns) > 0 {
-		j.append(p.Txns, func(consensus.Zxid) { done() })
+		j.Append(p.Txns, func(consensus.Zxid) { done() })
 		return
 	}
-	j.do(func() error { done(); return nil })
+	j.Do(func() error { done(); return nil })
 }
 
 // call does what is for the node.
 func (e *ensemble) call(o protocol.Output) {
-	node := e.caller.node
+	node := e.caller.Node
 	switch o := o.(type) {
 	case protocol.Deliver:
-		e.caller.give(o.Gen, o.Seq, o.Txns)
+		e.caller.Give(o.Gen, o.Seq, o.Txns)
 	case protocol.DeliverLog:
-		e.caller.do(func() {
+		e.caller.Do(func() {
 			start := time.Now()
-			err := read(e.log, o.From, o.Last, func(txns []consensus.Txn) error {
+			err := member.ReadLog(e.log, o.From, o.Last, func(txns []consensus.Txn) error {
 				node.Deliver(txns)
-				if e.caller.isClosed() {
+				if e.caller.Closed() {
 					return consensus.ErrClosed
 				}
 				return nil
@@ -442,39 +443,39 @@ func (e *ensemble) call(o protocol.Output) {
 				return
 			}
 			if err != nil {
-				e.cfg.Fail(exitCode(err), err)
+				e.cfg.Fail(member.ExitCode(err), err)
 				return
 			}
-			e.m.since("startup_txns_load_time", start)
+			e.m.Since("startup_txns_load_time", start)
 		})
 	case protocol.SetRole:
 		e.setRole(o.Role)
 	case protocol.Receive:
-		e.caller.do(func() {
+		e.caller.Do(func() {
 			for i := range o.Requests {
 				node.Receive(o.From, o.Requests[i])
 			}
 		})
 	case protocol.Touch:
-		e.caller.do(func() { node.Touch(o.From, o.Sessions) })
+		e.caller.Do(func() { node.Touch(o.From, o.Sessions) })
 	case protocol.AskRevalidate:
-		e.caller.do(func() {
+		e.caller.Do(func() {
 			alive := node.Revalidate(o.From, o.Touch)
 			e.post(func(m *protocol.Member, now protocol.Time) { m.RevalidateDone(now, o.Conn, o.Touch.Session, alive) })
 		})
 	case protocol.Revalidated:
-		e.caller.do(func() { node.Revalidated(o.Session, o.Alive) })
+		e.caller.Do(func() { node.Revalidated(o.Session, o.Alive) })
 	case protocol.Synced:
-		e.caller.do(func() {
+		e.caller.Do(func() {
 			for _, id := range o.IDs {
 				node.Synced(id)
 			}
 		})
 	case protocol.Recover:
-		e.caller.do(func() {
+		e.caller.Do(func() {
 			z, err := node.Recover(math.MaxInt64)
 			if err != nil {
-				e.cfg.Fail(exitCode(err), fmt.Errorf("recover: %w", err))
+				e.cfg.Fail(member.ExitCode(err), fmt.Errorf("recover: %w", err))
 				return
 			}
 			e.post(func(m *protocol.Member, now protocol.Time) { m.Recovered(now, z) })
@@ -487,7 +488,7 @@ func (e *ensemble) call(o protocol.Output) {
 			}
 			return
 		}
-		e.caller.do(func() {
+		e.caller.Do(func() {
 			failpoint.Hit(failpoint.BeforeRestore)
 			err := errors.New("the connection is gone")
 			if l != nil {
@@ -497,7 +498,7 @@ func (e *ensemble) call(o protocol.Output) {
 			e.post(func(m *protocol.Member, now protocol.Time) { m.Restored(now, err) })
 		})
 	case protocol.TakeSnapshot:
-		e.caller.do(func() {
+		e.caller.Do(func() {
 			s, err := node.Snapshot()
 			e.post(func(m *protocol.Member, now protocol.Time) { m.SnapshotTaken(now, o.Conn, s, err) })
 		})
@@ -514,7 +515,7 @@ func (e *ensemble) setRole(r consensus.Role) {
 		e.role = r
 	}
 	e.mu.Unlock()
-	e.caller.do(func() {
+	e.caller.Do(func() {
 		e.mu.Lock()
 		if r.Term > e.role.Term {
 			e.role = r
@@ -523,7 +524,7 @@ func (e *ensemble) setRole(r consensus.Role) {
 			e.offered = r.Last
 		}
 		e.mu.Unlock()
-		e.caller.node.Role(r)
+		e.caller.Node.Role(r)
 	})
 }
 
@@ -664,7 +665,7 @@ func (e *ensemble) Propose(term uint64, txns []consensus.Txn) error {
 	if len(txns) == 0 {
 		return nil
 	}
-	last, err := dense(e.offered, txns)
+	last, err := member.Dense(e.offered, txns)
 	if err != nil {
 		return err
 	}
@@ -749,16 +750,16 @@ func (e *ensemble) Close() error {
 		case <-time.After(e.opts.election + time.Second):
 		}
 		e.cancel()
-		e.caller.close()
+		e.caller.Close()
 	}
 	<-e.done
-	<-e.caller.done
+	<-e.caller.Done()
 	if closed {
 		return nil
 	}
 	e.wg.Wait()
 	e.dropPinned()
-	if err := e.journal.close(); err != nil {
+	if err := e.journal.Close(); err != nil {
 		return fmt.Errorf("transaction log: %w", err)
 	}
 	return nil

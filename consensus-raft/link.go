@@ -364,7 +364,7 @@ func (l *link) restore(at protocol.Point) error {
 	count := &countReader{r: l.snap}
 	// When it returns, all of it is on the disk: what becomes of the connection is another
 	// matter.
-	err := l.e.caller.node.Restore(at.Zxid, count)
+	err := l.e.caller.Node.Restore(at.Zxid, count)
 	l.snap.discard()
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/zkcore/zkcore/consensus-raft/protocol"
+	"github.com/zkcore/zkcore/core/member"
 	"github.com/zkcore/zkcore/core/txnlog"
 	"github.com/zkcore/zkcore/core/vfs"
 	"github.com/zkcore/zkcore/plugins/consensus"
@@ -27,20 +28,20 @@ func Open(cfg consensus.Config, n consensus.Node) (consensus.Member, error) {
 func OpenFS(fsys vfs.FS) consensus.Open {
 	return func(cfg consensus.Config, n consensus.Node) (consensus.Member, error) {
 		o := parseOptions(cfg.Options, cfg.Log)
-		m := meter{cfg.Metrics}
+		m := member.Meter{To: cfg.Metrics}
 		s, err := openData(fsys, cfg, &o, n)
 		if err != nil {
 			return nil, err
 		}
-		g := newGauge(fsys, cfg, &o)
-		j := newJournal(s.log, g, &o, cfg.Fail, cfg.Log, m)
-		c := newCaller(n, o.queueBytes)
+		g := member.NewGauge(fsys, cfg, o.reserve)
+		j := member.NewJournal(s.log, g, o.fsyncWarn, cfg.Fail, cfg.Log, m)
+		c := member.NewCaller(n, o.queueBytes)
 		if len(cfg.Servers) == 0 {
-			alone := &standalone{cfg: cfg, log: s.log, journal: j, caller: c, m: m, quorum: 1}
-			go j.run()
-			go c.run()
-			go g.watch(c.done)
-			alone.start(s.found.Recovered, s.found.Last)
+			alone := member.NewStandalone(cfg, s.log, j, c)
+			go j.Run()
+			go c.Run()
+			go g.Watch(c.Done())
+			alone.Start(s.found.Recovered, s.found.Last)
 			return alone, nil
 		}
 		return openEnsemble(fsys, cfg, o, s, j, c)
@@ -103,9 +104,9 @@ func openData(fsys vfs.FS, cfg consensus.Config, o *options, n consensus.Node) (
 
 // claim makes the directories this module's. owned says that they were before.
 func claim(fsys vfs.FS, cfg consensus.Config) (owned bool, err error) {
-	dirs := []string{version2(cfg.DataDir)}
+	dirs := []string{member.Version2(cfg.DataDir)}
 	if cfg.LogDir != cfg.DataDir {
-		dirs = append(dirs, version2(cfg.LogDir))
+		dirs = append(dirs, member.Version2(cfg.LogDir))
 	}
 	for i := len(dirs) - 1; i >= 0; i-- {
 		dir := dirs[i]
@@ -156,7 +157,7 @@ func openStore(fsys vfs.FS, cfg consensus.Config, o *options, n consensus.Node, 
 		return s, err
 	}
 	s.found.Recovered = base
-	dir := version2(cfg.LogDir)
+	dir := member.Version2(cfg.LogDir)
 	st, there, err := readState(fsys, cfg.DataDir)
 	if err != nil {
 		return s, err
@@ -188,13 +189,13 @@ func openStore(fsys vfs.FS, cfg consensus.Config, o *options, n consensus.Node, 
 		}
 	}
 	// A snapshot that the node could not read says how far this server was.
-	newest, err := txnlog.NewestName(fsys, version2(cfg.DataDir))
+	newest, err := txnlog.NewestName(fsys, member.Version2(cfg.DataDir))
 	if err != nil {
 		return s, err
 	}
 	start := time.Now()
 	l, rec, err := txnlog.OpenLog(fsys, dir, txnlog.Options{
-		From: base, AtLeast: newest, List: version2(cfg.DataDir) + "/" + listFile, PreAllocKB: o.preAllocKB, NoSync: o.noSync, SizeLimitKB: o.logSizeKB, MaxRecord: o.maxRecord,
+		From: base, AtLeast: newest, List: member.Version2(cfg.DataDir) + "/" + listFile, PreAllocKB: o.preAllocKB, NoSync: o.noSync, SizeLimitKB: o.logSizeKB, MaxRecord: o.maxRecord,
 		Visit: func(t consensus.Txn) error {
 			s.found.Runs = addRun(s.found.Runs, t.Zxid)
 			return nil
@@ -266,7 +267,7 @@ func truncate(l *txnlog.Log, to consensus.Zxid, base bool) error {
 // takeOver ends what Pending says was begun: the state is the leader's, and what the log
 // holds is of another history, or older.
 func takeOver(fsys vfs.FS, cfg consensus.Config, st *protocol.State) error {
-	data, dir := version2(cfg.DataDir), version2(cfg.LogDir)
+	data, dir := member.Version2(cfg.DataDir), member.Version2(cfg.LogDir)
 	// First the list: while it is there, it says that files are missing.
 	for _, name := range []string{data + "/" + listFile} {
 		if err := fsys.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/zkcore/zkcore/consensus-raft/protocol"
+	"github.com/zkcore/zkcore/core/member"
 	"github.com/zkcore/zkcore/core/txnlog"
 	"github.com/zkcore/zkcore/core/vfs"
 	"github.com/zkcore/zkcore/plugins/consensus"
@@ -14,7 +15,7 @@ import (
 // stateFile in dataDir/version-2 is what this server keeps beside the txns.
 const stateFile = "raft"
 
-func stateName(dataDir string) string { return version2(dataDir) + "/" + stateFile }
+func stateName(dataDir string) string { return member.Version2(dataDir) + "/" + stateFile }
 
 // readState reads it. there says whether it is there.
 func readState(fsys vfs.FS, dataDir string) (st protocol.State, there bool, err error) {
@@ -38,7 +39,7 @@ func readState(fsys vfs.FS, dataDir string) (st protocol.State, there bool, err 
 }
 
 func writeState(fsys vfs.FS, dataDir string, b []byte) error {
-	dir := version2(dataDir)
+	dir := member.Version2(dataDir)
 	if err := vfs.WriteFile(fsys, dir, stateName(dataDir)+".tmp", stateName(dataDir), b); err != nil {
 		return fmt.Errorf("%s: %w", stateName(dataDir), err)
 	}
@@ -121,7 +122,7 @@ func setAside(fsys vfs.FS, cfg consensus.Config, n consensus.Node, why error) er
 			return err
 		}
 	}
-	dir := version2(cfg.DataDir)
+	dir := member.Version2(cfg.DataDir)
 	st, there, err := readState(fsys, cfg.DataDir)
 	if err != nil {
 		if !errors.Is(err, consensus.ErrDamaged) {
@@ -146,7 +147,7 @@ func setAside(fsys vfs.FS, cfg consensus.Config, n consensus.Node, why error) er
 	if err := txnlog.SetFileAside(fsys, dir, folder, listFile); err != nil {
 		return err
 	}
-	moved, err := txnlog.SetLogsAside(fsys, version2(cfg.LogDir), logFolder)
+	moved, err := txnlog.SetLogsAside(fsys, member.Version2(cfg.LogDir), logFolder)
 	if err != nil {
 		return err
 	}

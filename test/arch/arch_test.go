@@ -91,6 +91,8 @@ func in(folder string, parents ...string) bool {
 var (
 	codec  = []string{"core/jute", "core/proto", "core/quorum", "core/txn", "core/zkerr", "core/txnlog", "core/vfs", "core/failpoint", "core/simbug"}
 	engine = []string{"core/znode", "core/session", "core/watch", "core/engine", "core/inv"}
+	// What consensus modules have around their protocols, whichever those are.
+	around = []string{"core/member"}
 	// The judges of the engine share nothing with it.
 	judges = []string{"core/model"}
 	// A state machine is told; these would let it ask.
@@ -131,6 +133,10 @@ func violation(s source, imp string) string {
 		if !in(s.pkg, "core/vfs", "core/txnlog", "core/failpoint") && in(imp, "os", "net", "syscall") {
 			return "records are bytes: no files, no sockets"
 		}
+	case in(s.pkg, around...):
+		if !standard(imp) && !(own && (in(folder, codec...) || in(folder, "plugins/consensus"))) {
+			return "what is around a protocol imports the codec and the contract"
+		}
 	case in(s.pkg, engine...):
 		if !standard(imp) && !(own && (in(folder, codec...) || in(folder, engine...) || in(folder, "plugins"))) {
 			return "the engine imports the standard library, the codec and the contracts"
@@ -149,9 +155,11 @@ func violation(s source, imp string) string {
 		if own && !in(folder, "core", "plugins") {
 			return "core imports core and plugins"
 		}
+	case in(s.pkg, "consensus-zab/protocol", "consensus-raft/protocol") && own && in(folder, around...):
+		return "a protocol knows nothing of what is around it"
 	case in(s.pkg, "consensus-zab"):
-		if !standard(imp) && !(own && (in(folder, codec...) || in(folder, "core/inv", "plugins/consensus", "consensus-zab"))) {
-			return "a consensus module imports its contract and the codec"
+		if !standard(imp) && !(own && (in(folder, codec...) || in(folder, around...) || in(folder, "core/inv", "plugins/consensus", "consensus-zab"))) {
+			return "a consensus module imports its contract, the codec and core/member"
 		}
 	case in(s.pkg, "storage-bolt"):
 		if !standard(imp) && !in(imp, "go.etcd.io/bbolt") && !(own && (in(folder, "plugins/storage") || in(folder, "storage-bolt"))) {
@@ -159,8 +167,8 @@ func violation(s source, imp string) string {
 		}
 	case in(s.pkg, "consensus-raft"):
 		lib := in(imp, "go.etcd.io/raft/v3") || imp == "google.golang.org/protobuf/proto"
-		if !standard(imp) && !lib && !(own && (in(folder, codec...) || in(folder, "core/inv", "plugins/consensus", "consensus-raft"))) {
-			return "a consensus module imports its contract and the codec"
+		if !standard(imp) && !lib && !(own && (in(folder, codec...) || in(folder, around...) || in(folder, "core/inv", "plugins/consensus", "consensus-raft"))) {
+			return "a consensus module imports its contract, the codec and core/member"
 		}
 		if in(s.pkg, "consensus-raft/protocol") && in(imp, worldly...) {
 			return "the protocol is told, it does not ask"
@@ -218,6 +226,10 @@ func TestRules(t *testing.T) {
 		{"consensus-zab/a.go", base + "/core/engine"},
 		{"consensus-raft/a.go", base + "/consensus-zab/protocol"},
 		{"consensus-raft/a.go", "go.etcd.io/bbolt"},
+		{"consensus-raft/protocol/a.go", base + "/core/member"},
+		{"consensus-zab/protocol/a.go", base + "/core/member"},
+		{"core/member/a.go", base + "/core/node"},
+		{"core/txnlog/a.go", base + "/core/member"},
 		{"consensus-raft/protocol/a.go", "crypto/rand"},
 		{"consensus-zab/a.go", "go.etcd.io/raft/v3"},
 		{"consensus-zab/a.go", "github.com/prometheus/client_golang/prometheus"},

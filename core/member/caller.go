@@ -1,4 +1,4 @@
-package raft
+package member
 
 import (
 	"sync"
@@ -6,14 +6,14 @@ import (
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
-// A caller calls the node, one call after the other and in the order in which it
+// A Caller calls the node, one call after the other and in the order in which it
 // was asked to.
-type caller struct {
-	node consensus.Node
+type Caller struct {
+	Node consensus.Node
 	max  int    // bytes of txns that may wait
 	wake func() // of a caller that somebody else runs: there is a call
-	// delivered is told what the node has taken of what the protocol's member delivers.
-	delivered func(gen, seq uint64)
+	// Delivered is told what the node has taken of what the protocol's member delivers.
+	Delivered func(gen, seq uint64)
 
 	mu     sync.Mutex
 	more   sync.Cond // there is a call
@@ -36,31 +36,32 @@ type call struct {
 // readers through now and then.
 const maxDeliver = 4096
 
-func newCaller(n consensus.Node, maxBytes int) *caller {
-	c := &caller{node: n, max: maxBytes, done: make(chan struct{})}
+// NewCaller makes one. maxBytes of txns may wait.
+func NewCaller(n consensus.Node, maxBytes int) *Caller {
+	c := &Caller{Node: n, max: maxBytes, done: make(chan struct{})}
 	c.more.L, c.less.L = &c.mu, &c.mu
 	return c
 }
 
-// deliver asks for a Deliver. It waits while too much of the kind is waiting.
-func (c *caller) deliver(txns []consensus.Txn) { c.add(call{txns: txns}, size(txns)) }
+// Deliver asks for a Deliver. It waits while too much of the kind is waiting.
+func (c *Caller) Deliver(txns []consensus.Txn) { c.add(call{txns: txns}, size(txns)) }
 
 // fewTxns are delivered by whoever brings them, if nothing else is under way: the
 // way to another goroutine and back takes as long as applying a dozen of them.
 const fewTxns = 16
 
-// deliverNow is deliver for a goroutine that holds no lock and may take the time: a
+// deliverNow is Deliver for a goroutine that holds no lock and may take the time: a
 // few txns are delivered when it returns.
-func (c *caller) deliverNow(txns []consensus.Txn) {
+func (c *Caller) deliverNow(txns []consensus.Txn) {
 	c.mu.Lock()
 	if len(txns) > fewTxns || c.busy || c.closed || len(c.calls) > 0 {
 		c.mu.Unlock()
-		c.deliver(txns)
+		c.Deliver(txns)
 		return
 	}
 	c.busy = true
 	c.mu.Unlock()
-	c.node.Deliver(txns)
+	c.Node.Deliver(txns)
 	c.mu.Lock()
 	c.busy = false
 	if len(c.calls) > 0 || c.closed {
@@ -69,15 +70,15 @@ func (c *caller) deliverNow(txns []consensus.Txn) {
 	c.mu.Unlock()
 }
 
-// give is deliver for the protocol's member, which bounds what waits by itself.
-func (c *caller) give(gen, seq uint64, txns []consensus.Txn) {
+// Give is Deliver for the protocol's member, which bounds what waits by itself.
+func (c *Caller) Give(gen, seq uint64, txns []consensus.Txn) {
 	c.add(call{txns: txns, gen: gen, seq: seq}, 0)
 }
 
-// do asks for fn to be called. It does not wait.
-func (c *caller) do(fn func()) { c.add(call{fn: fn}, 0) }
+// Do asks for fn to be called. It does not wait.
+func (c *Caller) Do(fn func()) { c.add(call{fn: fn}, 0) }
 
-func (c *caller) add(k call, bytes int) {
+func (c *Caller) add(k call, bytes int) {
 	c.mu.Lock()
 	// Only the sum has a bound: one that is larger must pass too.
 	for bytes > 0 && c.bytes > c.max && !c.closed {
@@ -94,8 +95,8 @@ func (c *caller) add(k call, bytes int) {
 	}
 }
 
-// run calls the node until close.
-func (c *caller) run() {
+// Run calls the node until Close.
+func (c *Caller) Run() {
 	defer close(c.done)
 	var calls []call
 	for {
@@ -113,7 +114,7 @@ func (c *caller) run() {
 
 // turn makes the calls that wait, and returns their memory. mu is held, and is not
 // when it returns.
-func (c *caller) turn(spare []call) []call {
+func (c *Caller) turn(spare []call) []call {
 	calls := c.calls
 	c.calls = spare[:0]
 	c.bytes = 0
@@ -129,10 +130,10 @@ func (c *caller) turn(spare []call) []call {
 }
 
 // call makes the calls. What can be delivered together is.
-func (c *caller) call(calls []call) {
+func (c *Caller) call(calls []call) {
 	for i := 0; i < len(calls); i++ {
 		if calls[i].fn != nil {
-			if c.isClosed() {
+			if c.Closed() {
 				return
 			}
 			calls[i].fn()
@@ -151,25 +152,26 @@ func (c *caller) call(calls []call) {
 				txns = append(txns, calls[i].txns...)
 			}
 		}
-		if c.isClosed() {
+		if c.Closed() {
 			return
 		}
-		c.node.Deliver(txns)
+		c.Node.Deliver(txns)
 		if k := calls[i]; k.seq != 0 {
-			c.delivered(k.gen, k.seq)
+			c.Delivered(k.gen, k.seq)
 		}
 	}
 }
 
-func (c *caller) isClosed() bool {
+// Closed says whether Close was called: nothing more is.
+func (c *Caller) Closed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.closed
 }
 
-// close ends run after the call that is under way; wait on done, unless on run's own
+// Close ends Run after the call that is under way; wait for Done, unless on Run's own
 // goroutine.
-func (c *caller) close() {
+func (c *Caller) Close() {
 	c.mu.Lock()
 	c.closed = true
 	c.more.Broadcast()
@@ -177,10 +179,47 @@ func (c *caller) close() {
 	c.mu.Unlock()
 }
 
+// Done is closed when Run is over.
+func (c *Caller) Done() <-chan struct{} { return c.done }
+
 func size(txns []consensus.Txn) int {
 	n := 0
 	for i := range txns {
 		n += len(txns[i].Data) + 64
 	}
 	return n
+}
+
+// Drive is for a caller that somebody else runs, one call at a time with Turn: wake says that
+// there is one.
+func (c *Caller) Drive(wake func()) { c.wake = wake }
+
+// Turn makes the next call, and reports whether there was one.
+func (c *Caller) Turn() bool {
+	c.mu.Lock()
+	if c.closed || c.busy || len(c.calls) == 0 {
+		c.mu.Unlock()
+		return false
+	}
+	k := c.calls[0]
+	c.calls = c.calls[1:]
+	c.bytes -= size(k.txns)
+	c.busy = true
+	c.mu.Unlock()
+	c.call([]call{k})
+	c.mu.Lock()
+	c.busy = false
+	c.mu.Unlock()
+	return true
+}
+
+// Waits says whether Turn has something to do.
+func (c *Caller) Waits() bool { return len(c.calls) > 0 }
+
+// Shut is Close for one that is driven. It reports whether that was done before.
+func (c *Caller) Shut() (before bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before, c.closed = c.closed, true
+	return before
 }
