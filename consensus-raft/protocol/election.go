@@ -157,7 +157,9 @@ func (m *Member) mayVote() bool {
 	if m.full || m.restoring || m.leaving && m.leader == nil {
 		return false
 	}
-	return m.st.Standing != Settling || m.now-m.elect.born > 10*m.cfg.Silence
+	// A candidate that has its vote from before asks anew within two election timeouts, whatever
+	// happens: twice that is long enough.
+	return m.st.Standing != Settling || m.now-m.elect.born > 4*m.cfg.Silence
 }
 
 // ahead says whether this server, which asks for votes itself, goes before another one that
