@@ -41,6 +41,7 @@ type machine struct {
 	role    consensus.Role
 	reign   uint64 // the term in which its member leads, or did last
 	found   int    // how many txns were committed when that began
+	ceiling int64  // the highest epoch that anybody led when it began to look for a leader
 	ends    []*end // of its connections
 
 	// Its clocks: how fast the monotonic one goes, in millionths, and by how much the wall
@@ -86,6 +87,9 @@ func (m *machine) do(fn func()) {
 	defer func() {
 		switch x := recover().(type) {
 		case nil:
+			if m.up && m.disk.powerFailed() {
+				m.powerOff() // what met it was a chore, whose errors end no process
+			}
 		case exit:
 			m.exited(x)
 		case inv.Broken:
@@ -192,6 +196,7 @@ func (m *machine) start() {
 	w := m.w
 	m.up, m.stopped = true, false
 	m.inc++
+	m.ceiling = w.truth.epoch
 	m.booted = w.now - w.faultRand.Int64N(s1) - s1
 	m.disk.boot()
 	w.stats.Restarts++
