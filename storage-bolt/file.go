@@ -58,7 +58,8 @@ const mapBytes = 1 << 38
 
 // openFile opens a file, or makes one.
 func openFile(path string) (*file, error) {
-	if err := checkMetas(path); err != nil {
+	torn, err := checkMetas(path)
+	if err != nil {
 		return nil, err
 	}
 	f := &file{path: path, refs: 1}
@@ -109,6 +110,15 @@ func openFile(path string) (*file, error) {
 	}
 	f.pageSize = f.db.Info().PageSize
 	f.db.AllocSize = leastGrowth
+	for i := 0; torn && i < 2; i++ {
+		// bbolt writes the two heads by turns. What it needs to do so it has; if it can't write
+		// now, it says so when there is something to be written.
+		err := guarded(path, func() error { return f.db.Update(func(*bbolt.Tx) error { return nil }) })
+		if isDamage(err) {
+			f.f.Close() // bbolt's locks may be held for ever
+			return nil, err
+		}
+	}
 	f.pool.New = func() any {
 		b := make([]byte, f.pageSize)
 		return &b
@@ -201,31 +211,34 @@ func (f *file) drop() error {
 }
 
 // checkMetas looks at the two pages that a file begins with before bbolt does: of
-// those it needs one. It wants the file as long as they say, too.
-func checkMetas(path string) error {
+// those it needs one. The other is torn when the power failed while it was written: the
+// file is as before that then, and has two again once it is written anew. It wants the file
+// as long as they say, too.
+func checkMetas(path string) (torn bool, err error) {
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer f.Close()
 	st, err := f.Stat()
 	if err != nil || st.Size() == 0 {
-		return err
+		return false, err
 	}
 	var best, pageSize uint64
 	sound := 0
 	for i, at := 0, int64(0); i < 2; i++ {
 		b := make([]byte, pageHeader+64)
 		if _, err := f.ReadAt(b, at); err != nil && err != io.EOF {
-			return &Damage{File: path, Page: uint64(i), Reason: err.Error()}
+			return false, &Damage{File: path, Page: uint64(i), Reason: err.Error()}
 		}
 		m := b[pageHeader:]
 		sum := fnv.New64a()
 		sum.Write(m[:56])
 		ok := native.Uint32(m) == 0xED0CDAED && native.Uint64(m[56:]) == sum.Sum64()
+		torn = torn || !ok || native.Uint64(b) != uint64(i) || native.Uint16(b[8:]) != headPage
 		if i == 0 && !ok {
 			// Where the other is follows from the size of a page, which this one would say.
 			at = int64(os.Getpagesize())
@@ -237,7 +250,7 @@ func checkMetas(path string) error {
 			if tx := native.Uint64(m[48:]); tx >= best {
 				best = tx
 				if need := native.Uint64(m[40:]) * pageSize; uint64(st.Size()) < need {
-					return &Damage{File: path, Page: uint64(st.Size()) / pageSize,
+					return false, &Damage{File: path, Page: uint64(st.Size()) / pageSize,
 						Reason: fmt.Sprintf("the file ends after %d bytes, and has %d pages", st.Size(), need/pageSize)}
 				}
 			}
@@ -245,9 +258,9 @@ func checkMetas(path string) error {
 		at = int64(max(pageSize, 1024))
 	}
 	if sound == 0 {
-		return &Damage{File: path, Reason: "neither of its first two pages is a head of a bbolt file"}
+		return false, &Damage{File: path, Reason: "neither of its first two pages is a head of a bbolt file"}
 	}
-	return nil
+	return torn, nil
 }
 
 // syncDir makes the names in a directory durable.
