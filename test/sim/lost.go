@@ -28,7 +28,7 @@ func init() {
 				}
 			}
 			m.powerOff()
-			m.held = m.disk.kept()
+			m.held, m.heldStore = m.disk.kept(), m.shelf.durable()
 			m.said = promises{rng: m.said.rng} // it knows nothing of what it said
 			m.disk.replace()
 			return true

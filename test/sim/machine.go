@@ -15,8 +15,6 @@ import (
 	"github.com/zkcore/zkcore/core/node"
 	"github.com/zkcore/zkcore/core/vfs"
 	"github.com/zkcore/zkcore/plugins/consensus"
-	"github.com/zkcore/zkcore/plugins/storage"
-	mem "github.com/zkcore/zkcore/storage-mem"
 )
 
 // A machine is a server: a disk that stays, and a process that comes and goes.
@@ -27,6 +25,7 @@ type machine struct {
 	rng      *rand.Rand
 	disk     disk
 	said     promises
+	shelf    shelf // beside the disk: the files of a store that has some
 
 	// The process.
 	up      bool
@@ -55,7 +54,8 @@ type machine struct {
 
 	// held is what its disk had before that was lost: it was there when the machine
 	// acknowledged it. nil when the machine has got everything from a leader since.
-	held *vfs.Mem
+	held      *vfs.Mem
+	heldStore consensus.Zxid // up to where its store had all
 }
 
 // A task is what Go was given and has not begun.
@@ -67,6 +67,7 @@ type task struct {
 func newMachine(w *world, id consensus.ServerID, observer bool) *machine {
 	m := &machine{w: w, id: id, observer: observer, rng: rand.New(rand.NewPCG(w.seed, 100+uint64(id)))}
 	m.disk.init(m)
+	m.shelf.m = m
 	m.said.rng = rand.New(rand.NewPCG(w.seed, 200+uint64(id)))
 	m.rate = 1e6
 	if w.plan.drift > 0 {
@@ -150,6 +151,7 @@ func (m *machine) end() {
 // powerOff ends the machine: nobody hears of it, and of what was not synced any part is lost.
 func (m *machine) powerOff() {
 	m.recovers()
+	m.shelf.powerOff()
 	if m.up {
 		m.down()
 	}
@@ -182,6 +184,7 @@ func (m *machine) leave(until, rest int64) {
 
 func (m *machine) down() {
 	m.up = false
+	m.shelf.kill()
 	m.inc++
 	m.downs++
 	m.wake, m.crashAt = 0, -1
@@ -245,7 +248,8 @@ func (m *machine) config() node.Config {
 			w.at(w.now, m, func() { peer.Begin() })
 			return &watchedMember{member, m}, nil
 		},
-		OpenStorage: func(c storage.Config) (storage.Store, error) { return mem.Open(c) },
+		Storage:     m.storeConfig(),
+		OpenStorage: m.openStore,
 		FS:          &m.disk, World: (*nodeWorld)(m),
 		Log:  slog.New(&traceHandler{m: m}),
 		Fail: func(code int, err error) { panic(exit{code, err}) },

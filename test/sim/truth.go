@@ -121,11 +121,12 @@ func (t *truth) durable(m *machine, z consensus.Zxid) {
 // holds says whether a machine would have a txn after a power cut that loses all it can.
 func (m *machine) holds(z consensus.Zxid) bool {
 	// What was on a disk that is lost since was there when it was acknowledged.
-	return m.holdsOn(m.disk.synced(), z) || m.held != nil && m.holdsOn(m.held.Synced(), z)
+	return m.holdsOn(m.disk.synced(), m.shelf.durable(), z) || m.held != nil && m.holdsOn(m.held.Synced(), m.heldStore, z)
 }
 
-func (m *machine) holdsOn(fs *vfs.Mem, z consensus.Zxid) bool {
-	base := consensus.Zxid(0)
+// holdsOn asks it of a disk, and of a store that has all up to a zxid.
+func (m *machine) holdsOn(fs *vfs.Mem, store, z consensus.Zxid) bool {
+	base := store
 	if files, err := txnlog.ListSnapshots(fs, dataDir); err == nil {
 		for _, f := range files {
 			base = max(base, f.Zxid)
@@ -203,7 +204,7 @@ func (c *watched) Role(r consensus.Role) {
 	if r.State == consensus.Looking {
 		m.ceiling = t.epoch
 	} else {
-		m.held = nil // it has the history of a leader
+		m.held, m.heldStore = nil, 0 // it has the history of a leader
 	}
 	if r.State == consensus.Leading && !r.Standalone {
 		t.leads(m, r)
