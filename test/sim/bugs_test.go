@@ -19,6 +19,7 @@ type bug struct {
 	what string
 	from uint64 // the first seed
 	in   string // the module that is run with it; empty: zab
+	on   string // the store that has it; empty: the first of all
 }
 
 // bugs are all mistakes that there are. TestPlanted finds each of them.
@@ -76,6 +77,15 @@ var bugs = []bug{
 	{name: "version-not-raised", what: "a setData without data keeps the version"},
 	{name: "sequence-from-children", what: "the number of a sequential node is that of the children"},
 	{name: "creates-lost-in-snapshot", what: "a snapshot does not keep the counter of sequential nodes"},
+	// Stores that write behind.
+	{name: "durable-when-gathered", on: "bolt", what: "what has gathered is called durable"},
+	{name: "flush-says-too-much", on: "bolt", what: "what is written names a zxid that is not in it"},
+	{name: "flush-forgets-deletes", on: "bolt", what: "a record that is deleted stays in the file"},
+	{name: "empty-entries-not-written", on: "bolt", what: "an entry of a table that is empty, as of an ephemeral, is not written"},
+	{name: "cache-keeps-old", on: "bolt", what: "a record that the cache has stays there as it was when it changes"},
+	{name: "reset-keeps-cache", on: "bolt", what: "the cache keeps what it had of the state before a leader's snapshot"},
+	{name: "reset-keeps-file", on: "bolt", what: "a leader's snapshot goes into the file that there is"},
+	{name: "zxid-before-data", on: "bolt", what: "the zxid is in the file one transaction before the data"},
 	{name: "digest-not-updated", what: "setACL leaves the digest as it was"},
 	// Raft.
 	{in: "raft", name: "ack-before-sync", what: "an entry is acked when it is written, before it is synced"},

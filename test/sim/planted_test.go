@@ -107,7 +107,7 @@ func find(t *testing.T, m Module, b bug) found {
 			return f
 		}
 		simbug.Plant("")
-		err := try(m, f.seed)
+		err := try(m, b.store(), f.seed)
 		if err == nil {
 			return f
 		}
@@ -142,7 +142,7 @@ func search(m Module, b bug, from uint64, done, end int) found {
 					return
 				}
 				seed := from + uint64(n)
-				if err := try(m, seed); err != nil {
+				if err := try(m, b.store(), seed); err != nil {
 					mu.Lock()
 					if n < first.seeds {
 						first = found{n + 1, seed, err}
@@ -157,11 +157,19 @@ func search(m Module, b bug, from uint64, done, end int) found {
 }
 
 // try makes the run of a seed. A bug may well end in a panic.
-func try(m Module, seed uint64) (err error) {
+func try(m Module, st Store, seed uint64) (err error) {
 	defer func() {
 		if x := recover(); x != nil {
 			err = fmt.Errorf("panic: %v\n%s", x, debug.Stack())
 		}
 	}()
-	return Run(m, seed, false).Err
+	return Run(m, st, seed, false).Err
+}
+
+// store is the one that has the bug.
+func (b bug) store() Store {
+	if b.on == "" {
+		return Stores[0]
+	}
+	return storeNamed(b.on)
 }

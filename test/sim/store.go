@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"math/rand/v2"
 	"os"
@@ -81,6 +82,9 @@ func (m *machine) openStore(c storage.Config) (storage.Store, error) {
 			m.shelf.harm = false
 		}
 		return nil, err
+	}
+	if z := s.Applied(); z < m.shelf.left && !m.shelf.harm && !c.Discard {
+		m.w.fail("I26: node %d: the store was durable up to %#x, and is opened at %#x", m.id, m.shelf.left, z)
 	}
 	m.shelf.left = 0
 	o := &shelved{Store: s.(*behind.Store), m: m, views: map[*shelvedView]bool{}}
@@ -222,14 +226,12 @@ func (s *shelf) powerOff() {
 	case when == 6:
 		w.logf(s.m, "its store was being written: the head")
 		s.left = was
-		left := bytes.Clone(after)
-		copy(left[:heads], before)
-		// The one that is written is not whole.
-		for at := 0; at < heads; at += pageSize {
-			if !bytes.Equal(before[at:at+512], after[at:at+512]) {
-				copy(left[at:], garbage(r, 512))
-			}
+		// The one that is written is not whole: the newer, of whose txn the number is higher.
+		left, at := bytes.Clone(after), 0
+		if boltTxn(after[pageSize:]) > boltTxn(after) {
+			at = pageSize
 		}
+		copy(left[at:], garbage(r, 512))
 		s.must(os.WriteFile(s.path(), left, 0o600))
 	default:
 		w.logf(s.m, "its store was being written, and was whole up to %#x", durable)
@@ -238,6 +240,9 @@ func (s *shelf) powerOff() {
 
 // pageSize is that of bbolt's pages.
 var pageSize = os.Getpagesize()
+
+// boltTxn is the number of the transaction that a head of a bbolt file is of.
+func boltTxn(head []byte) uint64 { return binary.NativeEndian.Uint64(head[16+48:]) }
 
 // tear puts some of the blocks of now that left differs in into left, and makes nonsense of
 // others.
