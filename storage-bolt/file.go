@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -86,6 +87,8 @@ func openFile(path string) (*file, error) {
 		opts.MaxSize = opts.InitialMmapSize
 		f.f = nil
 		err := guarded(path, func() (err error) {
+			// A page that can't be read is an error then, and not the end of the process.
+			defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 			f.db, err = bbolt.Open(path, 0o600, &opts)
 			return err
 		})
@@ -227,7 +230,7 @@ func checkMetas(path string) (torn bool, err error) {
 	if err != nil || st.Size() == 0 {
 		return false, err
 	}
-	var best, pageSize uint64
+	var best, pageSize, high, free uint64
 	sound := 0
 	for i, at := 0, int64(0); i < 2; i++ {
 		b := make([]byte, pageHeader+64)
@@ -247,8 +250,12 @@ func checkMetas(path string) (torn bool, err error) {
 		if ok {
 			sound++
 			pageSize = uint64(native.Uint32(m[8:]))
+			if pageSize < 512 || pageSize > 1<<20 || pageSize&(pageSize-1) != 0 {
+				return false, &Damage{File: path, Page: uint64(i), Reason: fmt.Sprintf("a page is said to have %d bytes", pageSize)}
+			}
 			if tx := native.Uint64(m[48:]); tx >= best {
 				best = tx
+				high, free = native.Uint64(m[40:]), native.Uint64(m[32:])
 				if need := native.Uint64(m[40:]) * pageSize; uint64(st.Size()) < need {
 					return false, &Damage{File: path, Page: uint64(st.Size()) / pageSize,
 						Reason: fmt.Sprintf("the file ends after %d bytes, and has %d pages", st.Size(), need/pageSize)}
@@ -260,7 +267,46 @@ func checkMetas(path string) (torn bool, err error) {
 	if sound == 0 {
 		return false, &Damage{File: path, Reason: "neither of its first two pages is a head of a bbolt file"}
 	}
-	return torn, nil
+	return torn, checkFree(f, path, pageSize, free, high)
+}
+
+// checkFree looks at the list of free pages at page id before bbolt does, which takes memory
+// for as many as the list says it has, and writes to all that are in it.
+func checkFree(f io.ReaderAt, path string, pageSize, id, high uint64) error {
+	damage := func(format string, args ...any) error {
+		return &Damage{File: path, Page: id, Reason: "the list of free pages: " + fmt.Sprintf(format, args...)}
+	}
+	if id < 2 || id >= high {
+		return damage("there is no such page: the file has %d", high)
+	}
+	head := make([]byte, pageHeader+8)
+	if _, err := f.ReadAt(head, int64(id*pageSize)); err != nil {
+		return damage("%v", err)
+	}
+	over, count := uint64(native.Uint32(head[12:])), uint64(native.Uint16(head[10:]))
+	if native.Uint64(head) != id || native.Uint16(head[8:]) != freelistPage || over >= high-id {
+		return damage("the page is another one")
+	}
+	from := uint64(pageHeader)
+	if count == 0xffff { // it is in the first place
+		count, from = native.Uint64(head[pageHeader:]), from+8
+	}
+	if count > ((over+1)*pageSize-from)/8 {
+		return damage("%d pages are not in %d bytes", count, (over+1)*pageSize)
+	}
+	b := make([]byte, count*8)
+	if _, err := f.ReadAt(b, int64(id*pageSize+from)); err != nil {
+		return damage("%v", err)
+	}
+	last := uint64(1)
+	for ; len(b) > 0; b = b[8:] {
+		p := native.Uint64(b)
+		if p <= last || p >= high {
+			return damage("page %d comes behind %d, and the file has %d", p, last, high)
+		}
+		last = p
+	}
+	return nil
 }
 
 // syncDir makes the names in a directory durable.
