@@ -101,6 +101,14 @@ func NewPlan(seed uint64, faults time.Duration) *Plan {
 	if rng.IntN(5) < 2 {
 		p.Servers = 5
 	}
+	// Of a stream of its own: the seeds that are kept stay what they are, on another store maybe.
+	// Where disks are small what is left of them is counted for the log.
+	if !p.Disks && rand.New(rand.NewPCG(seed, 2)).IntN(2) == 0 {
+		p.Config["storage"] = "bolt"
+		p.Config["zkcore.storage.bolt.cacheBytes"] = "1048576"
+		p.Config["zkcore.storage.bolt.gatherRecords"] = "300"
+		p.Config["zkcore.storage.bolt.flushIntervalMs"] = "100"
+	}
 	// Swarm: a run has some kinds of fault often and others never, so that each shows what it can do.
 	weights := make([]int, len(kinds))
 	total := 0

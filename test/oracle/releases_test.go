@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -89,7 +90,7 @@ func cached(t testing.TB) string {
 
 // start starts zkcore, alone or as several servers, and a lone Apache. With ZKCORE_TEST_SERVER=apache
 // Apache is compared with itself, which shows what can't be compared.
-func (r *release) start(t *testing.T, servers int, consensus string) *pair {
+func (r *release) start(t *testing.T, servers int, consensus, store string) *pair {
 	t.Helper()
 	extra := map[string]string{
 		"forceSync":                                "no", // nobody pulls a plug here
@@ -101,7 +102,14 @@ func (r *release) start(t *testing.T, servers int, consensus string) *pair {
 		"DigestAuthenticationProvider.superDigest": superDigest,
 	}
 	quiet := []string{"-Dorg.slf4j.simpleLogger.defaultLogLevel=error"} // a warning for each frame that is wrong
-	ours := harness.Start(t, harness.Options{Servers: servers, Args: []string{"--consensus=" + consensus}, TickTimeMS: tickMS, InitLimit: 100, SyncLimit: 50, Extra: extra, JVMArgs: quiet, ApacheClasspath: r.classpath(t)})
+	own := maps.Clone(extra)
+	own["storage"] = store
+	if store == "bolt" {
+		// Its file is in use all the time.
+		own["zkcore.storage.bolt.cacheBytes"] = "1048576"
+		own["zkcore.storage.bolt.gatherRecords"] = "50"
+	}
+	ours := harness.Start(t, harness.Options{Servers: servers, Args: []string{"--consensus=" + consensus}, TickTimeMS: tickMS, InitLimit: 100, SyncLimit: 50, Extra: own, JVMArgs: quiet, ApacheClasspath: r.classpath(t)})
 	theirs := harness.Start(t, harness.Options{TickTimeMS: tickMS, Extra: extra, Apache: []int{1}, JVMArgs: quiet, ApacheClasspath: r.classpath(t)})
 	rules := r.rules
 	rules.noConfig = servers > 1
