@@ -77,6 +77,32 @@ func ApacheClasspath(t testing.TB) string {
 	return strings.Join(jars, ":")
 }
 
+// ApacheRelease is the class path of the release that zkcore says to be like, 3.9.5: the jars that the
+// clients' tests use; what a server needs beside them comes from Debian.
+func ApacheRelease(t testing.TB) string {
+	t.Helper()
+	dir := filepath.Join(Root(), ".cache", "clients", "curator")
+	var jars []string
+	for _, pattern := range []string{"zookeeper-3.9.5.jar", "zookeeper-jute-3.9.5.jar", "netty-*.jar", "slf4j-*.jar"} {
+		found, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(found) == 0 {
+			t.Fatalf("no %s in %s: %s", pattern, dir, InstallHint)
+		}
+		jars = append(jars, found...)
+	}
+	for _, name := range []string{"metrics-core.jar", "snappy-java.jar"} {
+		jar := filepath.Join("/usr/share/java", name)
+		if _, err := os.Stat(jar); err != nil {
+			t.Fatalf("%v (Debian: zookeeper): %s", err, InstallHint)
+		}
+		jars = append(jars, jar)
+	}
+	return strings.Join(jars, ":")
+}
+
 var binary struct {
 	sync.Once
 	path string

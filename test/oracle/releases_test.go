@@ -3,9 +3,6 @@ package oracle
 import (
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/zkcore/zkcore/test/harness"
@@ -56,36 +53,10 @@ func (r *rules) eventZxid(z int64) int64 {
 }
 
 var releases = []release{
-	{name: "3.9.5", classpath: cached},
+	{name: "3.9.5", classpath: harness.ApacheRelease},
 	{name: "debian", classpath: harness.ApacheClasspath, rules: rules{
 		eventsWithoutZxid: true, plainCreateInMulti: true, alwaysReadable: true, noWatcherChecks: true, noBadMulti: true, noLoneCheck: true, oneMode: true, noIPv6: true, undecodableTakesZxid: true,
 	}},
-}
-
-// cached is the class path of the release whose jars the clients' tests use; what a server needs
-// beside them comes from Debian.
-func cached(t testing.TB) string {
-	t.Helper()
-	dir := filepath.Join(harness.Root(), ".cache", "clients", "curator")
-	var jars []string
-	for _, pattern := range []string{"zookeeper-3.9.5.jar", "zookeeper-jute-3.9.5.jar", "netty-*.jar", "slf4j-*.jar"} {
-		found, err := filepath.Glob(filepath.Join(dir, pattern))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(found) == 0 {
-			t.Fatalf("no %s in %s: %s", pattern, dir, harness.InstallHint)
-		}
-		jars = append(jars, found...)
-	}
-	for _, name := range []string{"metrics-core.jar", "snappy-java.jar"} {
-		jar := filepath.Join("/usr/share/java", name)
-		if _, err := os.Stat(jar); err != nil {
-			t.Fatalf("%v (Debian: zookeeper): %s", err, harness.InstallHint)
-		}
-		jars = append(jars, jar)
-	}
-	return strings.Join(jars, ":")
 }
 
 // start starts zkcore, alone or as several servers, and a lone Apache. With ZKCORE_TEST_SERVER=apache
