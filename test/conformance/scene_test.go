@@ -368,8 +368,8 @@ func (sc *scene) act(name string, line []string, rest [][]string, ends bool) ([]
 	if err != nil || !c.open {
 		return lines, err
 	}
-	if sc.writing {
-		time.Sleep(20 * time.Millisecond) // for a server that is about to close the connection
+	if n := len(lines); sc.writing && n > 0 && !strings.HasPrefix(lines[n-1], "OK ") && !strings.HasPrefix(lines[n-1], "No") && !strings.HasPrefix(lines[n-1], "Bad") {
+		time.Sleep(50 * time.Millisecond) // for a server that is about to close the connection
 	}
 	more, err := c.ask()
 	return append(lines, more...), err

@@ -16,6 +16,7 @@ type configuration struct {
 
 var configurations = []configuration{
 	{"plain", nil},
+	{"no-extended-types", map[string]string{"extendedTypesEnabled": "false"}},
 }
 
 // tickMS makes sessions that are to expire do so soon: the shortest timeout is twice that.
