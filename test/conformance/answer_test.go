@@ -43,6 +43,9 @@ func (sc *scene) zxid(z int64) string {
 	if z <= 0 {
 		return fmt.Sprint(z)
 	}
+	if z < sc.first {
+		return "old"
+	}
 	return fmt.Sprintf("%+d", z-sc.first)
 }
 
@@ -90,6 +93,10 @@ func data(b []byte) string {
 }
 
 func (sc *scene) stat(s *proto.Stat) string {
+	if s.Czxid == 0 && !sc.fresh {
+		// A znode that is always there: how often it was changed depends on the rows before this one.
+		return fmt.Sprintf("{c=0 owner=%s len=%d kids=%d}", sc.owner(s.EphemeralOwner), s.DataLength, s.NumChildren)
+	}
 	wrong := sc.time("ctime", s.Czxid, s.Ctime) + sc.time("mtime", s.Mzxid, s.Mtime)
 	return fmt.Sprintf("{c=%s m=%s p=%s v=%d cv=%d av=%d owner=%s len=%d kids=%d%s}", sc.zxid(s.Czxid), sc.zxid(s.Mzxid), sc.zxid(s.Pzxid),
 		s.Version, s.Cversion, s.Aversion, sc.owner(s.EphemeralOwner), s.DataLength, s.NumChildren, wrong)

@@ -43,7 +43,7 @@ func (sc *scene) dial(name string) (*client, error) {
 
 // write sends. A connection that the server has closed is no error here: who reads sees that, and what came before.
 func (c *client) write(b []byte) error {
-	if err := c.conn.SetDeadline(time.Now().Add(harness.Patience)); err != nil {
+	if err := c.conn.SetDeadline(time.Now().Add(c.sc.patience())); err != nil {
 		return err
 	}
 	if _, err := c.conn.Write(b); err != nil && errors.Is(err, os.ErrDeadlineExceeded) {
@@ -82,7 +82,7 @@ func readFrame(r io.Reader) ([]byte, error) {
 
 // more reads frames until done says so or the connection ends.
 func (c *client) more(done func() bool) (lines []string, err error) {
-	if err := c.conn.SetDeadline(time.Now().Add(harness.Patience)); err != nil {
+	if err := c.conn.SetDeadline(time.Now().Add(c.sc.patience())); err != nil {
 		return nil, err
 	}
 	for !done() {
@@ -155,4 +155,12 @@ func (c *client) leave() error {
 	}
 	_, err := c.more(func() bool { return false })
 	return err
+}
+
+// patience is for what must come. Who writes tables learns soon that nothing does.
+func (sc *scene) patience() time.Duration {
+	if sc.writing {
+		return harness.Patience / 10
+	}
+	return harness.Patience
 }

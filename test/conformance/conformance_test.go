@@ -64,7 +64,7 @@ func allTables(t *testing.T) []*table {
 // run runs all tables of a configuration on one server.
 func (tg *target) run(t *testing.T, c *configuration, tables []*table) {
 	e := tg.start(t, c)
-	sc := &scene{addr: e.Servers[0].Addr(), label: tg.label, writing: *rewriteFlag, sessions: map[string]*session{}, times: map[int64]int64{}}
+	sc := &scene{addr: e.Servers[0].Addr(), label: tg.label, writing: *rewriteFlag, fresh: c.name == "fresh", super: c.extra["DigestAuthenticationProvider.enabled"] != "false", sessions: map[string]*session{}, times: map[int64]int64{}}
 	if err := sc.login(); err != nil {
 		t.Fatal(err)
 	}

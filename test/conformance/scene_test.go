@@ -17,6 +17,8 @@ type scene struct {
 	addr     string
 	label    string
 	writing  bool // answers are taken down, not expected
+	fresh    bool // the server does nothing but what this table says
+	super    bool // the admin can log in
 	admin    *admin
 	base     string // the row's own znode
 	first    int64  // the last zxid before the row
@@ -61,6 +63,9 @@ func (sc *scene) login() error {
 		return fmt.Errorf("admin gets no session: %x", b)
 	}
 	sc.admin = &admin{c: c}
+	if !sc.super {
+		return nil
+	}
 	if line, err := sc.do("auth digest " + superLogin); err != nil || !strings.HasPrefix(line, "OK") {
 		return fmt.Errorf("admin is not let in: %s: %v", line, err)
 	}

@@ -16,7 +16,13 @@ type configuration struct {
 
 var configurations = []configuration{
 	{"plain", nil},
+	{"fresh", nil}, // what is always there is shown as it is: such a table is run as a whole
 	{"no-extended-types", map[string]string{"extendedTypesEnabled": "false"}},
+	{"reconfig-enabled", map[string]string{"reconfigEnabled": "true"}},
+	{"skip-acl", map[string]string{"skipACL": "yes"}},
+	{"no-digest-login", map[string]string{"DigestAuthenticationProvider.enabled": "false"}},
+	{"small-buffer", map[string]string{"jute.maxbuffer": "4096"}},
+	{"soon-gone", map[string]string{"znode.container.checkIntervalMs": "100"}},
 }
 
 // tickMS makes sessions that are to expire do so soon: the shortest timeout is twice that.
