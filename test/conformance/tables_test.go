@@ -11,7 +11,7 @@ import (
 )
 
 // leastRows is how many rows there have to be at least.
-const leastRows = 10
+const leastRows = 700
 
 // The tables stand as the suite would write them, there are enough rows, and where zkcore answers in another way
 // than Apache, docs/compatibility.md says so.
