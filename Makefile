@@ -12,7 +12,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 export CGO_ENABLED ?= 0
 
-.PHONY: help build run ensemble ensemble-stop test unit e2e sim planted nemesis oracle soak clients setup lint vuln fuzz fuzz-round bench dist tidy clean
+.PHONY: help build run ensemble ensemble-stop test unit e2e sim planted nemesis conformance oracle soak clients setup lint vuln fuzz fuzz-round bench dist tidy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -35,7 +35,7 @@ ensemble: build ## start three servers on loopback (2181, 2182, 2183)
 ensemble-stop: ## stop them
 	@scripts/ensemble.sh stop
 
-test: setup lint unit sim planted e2e nemesis oracle clients ## everything that must pass, with what it needs installed
+test: setup lint unit sim planted e2e nemesis conformance oracle clients ## everything that must pass, with what it needs installed
 
 setup: ## install the real clients that the tests use
 	@test/clients/setup/install.sh
@@ -71,6 +71,9 @@ NEMESISTIME ?= 15m
 nemesis: setup ## real processes hurt in every way, and what their clients saw judged; NEMESISTIME=2h NEMESISFLAGS="-run TestSoak -nemesis.for=1h" goes on
 	go test -count=1 -timeout 5m -p 1 ./test/nemesis/proxy ./test/nemesis/netns
 	go test -v -count=1 -timeout $(NEMESISTIME) ./test/nemesis $(NEMESISFLAGS)
+
+conformance: setup ## tables of requests and answers, on Apache's servers and on zkcore
+	go test -count=1 -timeout 15m ./test/conformance
 
 oracle: setup ## the same random requests to zkcore and to Apache's servers
 	go test -count=1 -timeout 20m -v ./test/oracle/...
