@@ -76,6 +76,9 @@ func (sc *scene) tilde(path string) string {
 func (sc *scene) paths(list []string) string {
 	out := make([]string, 0, len(list))
 	for _, p := range list {
+		if sc.base != "" && p == sc.base[1:] {
+			p = sc.base // its name, in its parent
+		}
 		out = append(out, sc.tilde(p))
 	}
 	slices.Sort(out) // Apache takes them out of a hash table
