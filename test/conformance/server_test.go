@@ -22,7 +22,6 @@ var configurations = []configuration{
 	{"skip-acl", map[string]string{"skipACL": "yes"}},
 	{"no-digest-login", map[string]string{"DigestAuthenticationProvider.enabled": "false"}},
 	{"small-buffer", map[string]string{"jute.maxbuffer": "4096"}},
-	{"soon-gone", map[string]string{"znode.container.checkIntervalMs": "100"}},
 }
 
 // tickMS makes sessions that are to expire do so soon: the shortest timeout is twice that.
