@@ -30,7 +30,6 @@ type client struct {
 type session struct {
 	id     int64
 	passwd []byte
-	closed bool
 }
 
 func (sc *scene) dial(name string) (*client, error) {
