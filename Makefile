@@ -7,7 +7,7 @@ REVISION := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 BUILT := $(shell date -u '+%m/%d/%Y %H:%M UTC')
 PKG := github.com/zkcore/zkcore/core/admin
 LDFLAGS := -s -w -X '$(PKG).version=$(VERSION)' -X '$(PKG).revision=$(REVISION)' -X '$(PKG).built=$(BUILT)'
-MODULES := . consensus-zab core plugins plugins/process storage-bolt storage-mem
+MODULES := . consensus-raft consensus-zab core plugins plugins/process storage-bolt storage-mem
 # A stranger's modules: each has a workspace of its own, and nothing of it is in a release.
 EXAMPLES := examples/storage-pebble
 BUF := github.com/bufbuild/buf/cmd/buf@v1.50.0
@@ -15,7 +15,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 export CGO_ENABLED ?= 0
 
-.PHONY: help build run ensemble ensemble-stop test unit e2e e2e-modules sim planted nemesis oracle soak clients setup lint vuln fuzz fuzz-round examples generate bench dist tidy clean
+.PHONY: help build run ensemble ensemble-stop test unit e2e e2e-modules sim planted nemesis conformance oracle soak clients setup lint vuln fuzz fuzz-round examples generate bench dist tidy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -38,7 +38,7 @@ ensemble: build ## start three servers on loopback (2181, 2182, 2183)
 ensemble-stop: ## stop them
 	@scripts/ensemble.sh stop
 
-test: setup lint unit examples sim planted e2e e2e-modules nemesis oracle clients ## everything that must pass, with what it needs installed
+test: setup lint unit examples sim planted e2e e2e-modules nemesis conformance oracle clients ## everything that must pass, with what it needs installed
 
 setup: ## install the real clients that the tests use
 	@test/clients/setup/install.sh
@@ -53,7 +53,7 @@ lint: ## gofmt, vet, staticcheck
 unit: ## the tests of every module, with the race detector
 	@# In one go, the slowest first: bolt looks at the checksums of all that it reads, which the race detector
 	@# makes ten times slower, and what else there is fills the other processors meanwhile.
-	CGO_ENABLED=1 go test -race -timeout 30m ./storage-bolt/... ./plugins/... ./plugins/process/... ./core/... ./consensus-zab/... ./storage-mem/... \
+	CGO_ENABLED=1 go test -race -timeout 30m ./storage-bolt/... ./plugins/... ./plugins/process/... ./core/... ./consensus-zab/... ./consensus-raft/... ./storage-mem/... \
 		./cmd/... ./internal/... ./test/arch/... ./test/history/... ./test/judge/...
 
 examples: ## modules as a stranger would write them, by the kits
@@ -89,11 +89,15 @@ nemesis: setup ## real processes hurt in every way, and what their clients saw j
 	go test -count=1 -timeout 5m -p 1 ./test/nemesis/proxy ./test/nemesis/netns
 	go test -v -count=1 -timeout $(NEMESISTIME) ./test/nemesis $(NEMESISFLAGS)
 
+conformance: setup ## tables of requests and answers, on Apache's servers and on zkcore
+	go test -count=1 -timeout 15m ./test/conformance
+
 oracle: setup ## the same random requests to zkcore and to Apache's servers
 	go test -count=1 -timeout 20m -v ./test/oracle/...
 
 clients: build setup ## real clients against real processes
 	go test -count=1 -timeout 20m -p 1 ./test/clients/...
+	ZKCORE_TEST_CONSENSUS=raft go test -count=1 -timeout 10m ./test/clients -run 'Dies|TestC$$'
 
 vuln: ## known vulnerabilities in what we depend on
 	@for m in $(MODULES); do (cd $$m && go run $(GOVULNCHECK) ./...) || exit 1; done

@@ -1,18 +1,22 @@
 module github.com/zkcore/zkcore
 
-go 1.25.0
+go 1.26.0
+
+toolchain go1.26.8
 
 require (
 	github.com/anishathalye/porcupine v1.3.1
 	github.com/go-zookeeper/zk v1.0.4
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.0.10
+	github.com/zkcore/zkcore/consensus-raft v0.0.0
 	github.com/zkcore/zkcore/consensus-zab v0.0.0
 	github.com/zkcore/zkcore/core v0.0.0
 	github.com/zkcore/zkcore/plugins v0.0.0
 	github.com/zkcore/zkcore/plugins/process v0.0.0
 	github.com/zkcore/zkcore/storage-bolt v0.0.0
 	github.com/zkcore/zkcore/storage-mem v0.0.0
+	go.etcd.io/raft/v3 v3.7.0
 	golang.org/x/term v0.45.0
 )
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/zkcore/zkcore/consensus-zab/protocol"
 	"github.com/zkcore/zkcore/core/jute"
+	"github.com/zkcore/zkcore/core/member"
 	"github.com/zkcore/zkcore/core/quorum"
 	"github.com/zkcore/zkcore/core/txnlog"
 	"github.com/zkcore/zkcore/core/vfs"
@@ -71,8 +72,8 @@ func openStepped(fsys vfs.FS) (*stepped, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := newJournal(st.log, newGauge(fsys, cfg, &o), &o, cfg.Fail, cfg.Log, meter{})
-	if s.ensemble, err = newEnsemble(fsys, cfg, o, st, j, newCaller(s.node, 1<<30)); err != nil {
+	j := member.NewJournal(st.log, member.NewGauge(fsys, cfg, 0), o.fsyncWarn, cfg.Fail, cfg.Log, member.Meter{})
+	if s.ensemble, err = newEnsemble(fsys, cfg, o, st, j, member.NewCaller(s.node, 1<<30)); err != nil {
 		return nil, err
 	}
 	s.self.Quorum = nil // where it would listen
@@ -109,33 +110,15 @@ func (s *stepped) settle() error {
 			}
 			s.wg.Wait() // for a look into the log on the side
 		}
-		j := s.journal
-		j.mu.Lock()
-		jobs := j.jobs
-		j.jobs = nil
-		j.mu.Unlock()
-		if len(jobs) > 0 {
+		for s.journal.Waits() {
 			busy = true
-			if err := j.work(jobs); err != nil {
+			if err := s.journal.Turn(); err != nil {
 				s.fail(err)
 				break
 			}
-			select {
-			case <-j.idle:
-				if err := j.log.Preallocate(); err != nil {
-					s.fail(err)
-				}
-			default:
-			}
 		}
-		c := s.caller
-		c.mu.Lock()
-		calls := c.calls
-		c.calls, c.bytes = nil, 0
-		c.mu.Unlock()
-		if len(calls) > 0 {
+		for s.err == nil && s.caller.Turn() {
 			busy = true
-			c.call(calls)
 		}
 		for _, ev := range s.take(nil) {
 			busy = true
@@ -425,7 +408,7 @@ func (s *stepped) onDisk() ([]consensus.Zxid, error) {
 	if s.log.Last() == s.node.at {
 		return all, nil
 	}
-	err := read(s.log, s.node.at, s.log.Last(), func(txns []consensus.Txn) error {
+	err := member.ReadLog(s.log, s.node.at, s.log.Last(), func(txns []consensus.Txn) error {
 		for _, x := range txns {
 			if !bytes.Equal(x.Data, txnOf(x.Zxid).Data) {
 				return fmt.Errorf("the log's %v is not what it was", x.Zxid)

@@ -4,11 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"time"
 
 	"github.com/zkcore/zkcore/consensus-zab/protocol"
+	"github.com/zkcore/zkcore/core/member"
 	"github.com/zkcore/zkcore/core/quorum"
 	"github.com/zkcore/zkcore/core/vfs"
 	"github.com/zkcore/zkcore/plugins/consensus"
@@ -48,10 +48,9 @@ type Driven struct {
 	consensus.Member
 	world   World
 	e       *ensemble // nil: standalone
-	journal *journal
-	caller  *caller
-	waits   bool  // for Restore
-	jobs    []job // taken from the journal
+	journal *member.Journal
+	caller  *member.Caller
+	waits   bool // for Restore
 
 	src bytes.Reader // ReadPackets'
 	in  *bufio.Reader
@@ -60,21 +59,21 @@ type Driven struct {
 // OpenDriven opens a member as OpenFS does.
 func OpenDriven(fsys vfs.FS, w World, cfg consensus.Config, n consensus.Node) (*Driven, error) {
 	o := parseOptions(cfg.Options, cfg.Log)
-	m := meter{cfg.Metrics}
+	m := member.Meter{To: cfg.Metrics}
 	s, err := openData(fsys, cfg, &o, n)
 	if err != nil {
 		return nil, err
 	}
-	j := newJournal(s.log, newGauge(fsys, cfg, &o), &o, cfg.Fail, cfg.Log, m)
-	c := newCaller(n, o.queueBytes)
-	j.wake, c.wake = w.WakeJournal, w.WakeNode
+	j := member.NewJournal(s.log, member.NewGauge(fsys, cfg, o.reserve), o.fsyncWarn, cfg.Fail, cfg.Log, m)
+	c := member.NewCaller(n, o.queueBytes)
+	c.Drive(w.WakeNode)
 	// How long a machine with too much to do really takes is no part of a seed.
-	j.now = func() time.Duration { return time.Duration(w.Now()) }
+	j.Drive(w.WakeJournal, func() time.Duration { return time.Duration(w.Now()) })
 	d := &Driven{world: w, journal: j, caller: c, in: bufio.NewReaderSize(nil, 512)}
 	if len(cfg.Servers) == 0 {
-		alone := &standalone{cfg: cfg, log: s.log, journal: j, caller: c, m: m, quorum: 1}
+		alone := member.NewStandalone(cfg, s.log, j, c)
 		d.Member = alone
-		alone.start(s.base, s.last)
+		alone.Start(s.base, s.last)
 		return d, nil
 	}
 	if d.e, err = newEnsemble(fsys, cfg, o, s, j, c); err != nil {
@@ -103,74 +102,20 @@ func (d *Driven) Turn() { d.e.turn(d.world.Now()) }
 
 // Journal does the next thing for the log: a write of all that waits, the sync behind it,
 // which tells what is durable, or a change of another kind.
-func (d *Driven) Journal() error {
-	j := d.journal
-	j.mu.Lock()
-	full := j.full
-	j.mu.Unlock()
-	if full {
-		j.gauge.measure()
-	}
-	if len(d.jobs) == 0 && j.written == 0 {
-		j.mu.Lock()
-		if !j.full {
-			d.jobs, j.jobs = j.jobs, nil
-		}
-		j.mu.Unlock()
-		if len(d.jobs) == 0 {
-			return nil
-		}
-		if !j.fits(d.jobs) {
-			d.jobs = nil
-			return nil
-		}
-	}
-	var err error
-	if d.jobs, err = j.step(d.jobs); err != nil {
-		return err
-	}
-	select {
-	case <-j.idle:
-		if !j.gauge.room(ahead) {
-			return nil
-		}
-		return j.log.Preallocate()
-	default:
-		return nil
-	}
-}
+func (d *Driven) Journal() error { return d.journal.Turn() }
 
 // JournalWaits says whether Journal has something to do.
-func (d *Driven) JournalWaits() bool {
-	return len(d.jobs) > 0 || d.journal.written > 0 || len(d.journal.jobs) > 0
-}
+func (d *Driven) JournalWaits() bool { return d.journal.Waits() }
 
 // WaitsForSpace says that the disk is full: Journal looks again, and does nothing else
 // before there is space.
-func (d *Driven) WaitsForSpace() bool { return d.journal.full }
+func (d *Driven) WaitsForSpace() bool { return d.journal.WaitsForSpace() }
 
 // Node makes the next call of the node. It reports whether there was one.
-func (d *Driven) Node() bool {
-	c := d.caller
-	c.mu.Lock()
-	if d.waits || c.closed || c.busy || len(c.calls) == 0 {
-		c.mu.Unlock()
-		return false
-	}
-	k := c.calls[0]
-	c.calls = c.calls[1:]
-	c.bytes -= size(k.txns)
-	c.busy = true
-	c.mu.Unlock()
-	c.call([]call{k})
-	c.mu.Lock()
-	c.busy = false
-	c.mu.Unlock()
-	return true
-}
+func (d *Driven) Node() bool { return !d.waits && d.caller.Turn() }
 
 // NodeWaits says whether Node has something to do.
-func (d *Driven) NodeWaits() bool { return !d.waits && len(d.caller.calls) > 0 }
+func (d *Driven) NodeWaits() bool { return !d.waits && d.caller.Waits() }
 
 // Notification is one that came from another server.
 func (d *Driven) Notification(from consensus.ServerID, n protocol.Notification) {
@@ -220,7 +165,7 @@ func (d *Driven) Restore(zxid consensus.Zxid, skip bool, b []byte) (rest []byte,
 	r := bufio.NewReader(bytes.NewReader(b))
 	end := &countReader{r: &snapStream{r: r, begin: func() {}}}
 	if !skip {
-		err = d.caller.node.Restore(zxid, end)
+		err = d.caller.Node.Restore(zxid, end)
 	}
 	if err == nil {
 		_, err = io.Copy(io.Discard, end)
@@ -269,12 +214,7 @@ func (d *Driven) ReadPackets(b []byte, snaps bool) (ks []protocol.Packet, rest [
 
 // Close does what is left for the journal, and closes the log.
 func (d *Driven) Close() error {
-	c := d.caller
-	c.mu.Lock()
-	closed := c.closed
-	c.closed = true
-	c.mu.Unlock()
-	if closed {
+	if d.caller.Shut() {
 		return nil
 	}
 	if d.e != nil {
@@ -294,16 +234,7 @@ func (d *Driven) Close() error {
 			}
 		}
 	}
-	// What can't be written was never acknowledged.
-	for d.JournalWaits() && !d.WaitsForSpace() {
-		if err := d.Journal(); err != nil {
-			return err
-		}
-	}
-	if err := d.journal.log.Close(); err != nil {
-		return fmt.Errorf("transaction log: %w", err)
-	}
-	return nil
+	return d.journal.Finish()
 }
 
 // do carries out what needs the world, and reports whether it did.
@@ -322,7 +253,7 @@ func (d *Driven) do(o protocol.Output) bool {
 	case protocol.Disconnect:
 		d.world.Disconnect(o.Conn)
 	case protocol.SendLog:
-		err := read(d.e.log, o.From, o.Last, func(txns []consensus.Txn) error {
+		err := member.ReadLog(d.e.log, o.From, o.Last, func(txns []consensus.Txn) error {
 			d.world.Send(o.To, appendHistory(nil, txns))
 			return nil
 		})
@@ -342,7 +273,7 @@ func (d *Driven) do(o protocol.Output) bool {
 		}
 		d.world.Send(o.To, b.Bytes())
 	case protocol.Restore:
-		d.caller.do(func() {
+		d.caller.Do(func() {
 			d.waits = true
 			d.world.Restore(o.Conn, o.Zxid, o.Skip)
 		})

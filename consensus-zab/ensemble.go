@@ -14,6 +14,7 @@ import (
 
 	"github.com/zkcore/zkcore/consensus-zab/protocol"
 	"github.com/zkcore/zkcore/core/failpoint"
+	"github.com/zkcore/zkcore/core/member"
 	"github.com/zkcore/zkcore/core/quorum"
 	"github.com/zkcore/zkcore/core/simbug"
 	"github.com/zkcore/zkcore/core/txnlog"
@@ -27,9 +28,9 @@ type ensemble struct {
 	opts    options
 	fs      vfs.FS
 	log     *txnlog.Log
-	journal *journal
-	caller  *caller
-	m       meter
+	journal *member.Journal
+	caller  *member.Caller
+	m       member.Meter
 	member  *protocol.Member // the loop's
 	elect   *electNet
 	self    consensus.Server
@@ -81,8 +82,8 @@ type event func(m *protocol.Member, now protocol.Time)
 // maxEventBytes is how much of what peers sent may wait for the loop.
 const maxEventBytes = 16 << 20
 
-func openEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *journal, c *caller) (consensus.Member, error) {
-	cfg.Log = limited(cfg.Log) // by the clock: not where a seed makes the time
+func openEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *member.Journal, c *member.Caller) (consensus.Member, error) {
+	cfg.Log = member.Limited(cfg.Log) // by the clock: not where a seed makes the time
 	e, err := newEnsemble(fsys, cfg, o, s, j, c)
 	if err != nil {
 		return nil, err
@@ -91,19 +92,19 @@ func openEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *jour
 	if err := e.elect.listen(); err != nil {
 		return nil, err
 	}
-	go e.journal.run()
+	go e.journal.Run()
 	e.wg.Add(1)
-	go func() { defer e.wg.Done(); e.journal.gauge.watch(e.ctx.Done()) }()
-	go e.caller.run()
+	go func() { defer e.wg.Done(); e.journal.Gauge.Watch(e.ctx.Done()) }()
+	go e.caller.Run()
 	e.elect.start()
 	go e.loop()
 	return e, nil
 }
 
 // newEnsemble makes the member and its protocol from what is on the disk. Nothing runs yet.
-func newEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *journal, c *caller) (*ensemble, error) {
+func newEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *member.Journal, c *member.Caller) (*ensemble, error) {
 	e := &ensemble{
-		cfg: cfg, opts: o, fs: fsys, log: s.log, journal: j, caller: c, m: meter{cfg.Metrics},
+		cfg: cfg, opts: o, fs: fsys, log: s.log, journal: j, caller: c, m: member.Meter{To: cfg.Metrics},
 		start: time.Now().Add(-time.Second), // so that no time is 0
 		done:  make(chan struct{}), evLess: make(chan struct{}), evWake: make(chan struct{}, 1),
 		links: map[protocol.Conn]*link{},
@@ -123,11 +124,11 @@ func newEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *journ
 	if err != nil {
 		return nil, err
 	}
-	j.gauge.changed = func(d protocol.Disk) {
-		if d != protocol.DiskFull {
-			j.resume()
+	j.Gauge.Changed = func(d member.Disk) {
+		if d != member.DiskFull {
+			j.Resume()
 		}
-		e.post(func(m *protocol.Member, now protocol.Time) { m.Disk(now, d) })
+		e.post(func(m *protocol.Member, now protocol.Time) { m.Disk(now, protocol.Disk(d)) })
 	}
 	e.voters = len(members.Voters())
 	giveUp := o.giveUp
@@ -245,7 +246,7 @@ func splitHostPort(a string) (quorum.HostPort, error) {
 
 // openEpochs reads the epoch files.
 func (e *ensemble) openEpochs(last consensus.Zxid, worth protocol.Standing) (txnlog.Epochs, error) {
-	dir := version2(e.cfg.DataDir)
+	dir := member.Version2(e.cfg.DataDir)
 	// The log is synced before currentEpoch is written, so that a server that dies between
 	// the two has more than it claims, never less. What it has then, up to some txn of the
 	// epoch of its last one, is what a follower of that epoch has.
@@ -373,7 +374,7 @@ func (e *ensemble) turn(now protocol.Time) {
 	tick := now >= e.next()
 	if tick {
 		if e.ticked = now; e.driven != nil {
-			e.journal.gauge.measure()
+			e.journal.Gauge.Measure()
 		}
 		e.member.Tick(now)
 		e.carryOut()
@@ -413,7 +414,7 @@ func (e *ensemble) show(ticked bool) {
 			Role: e.role, Peer: e.member.Peer(), Logged: v.Logged, Committed: v.Committed, Quorum: e.voters,
 			Learners: v.Learners, PendingSyncs: v.PendingSyncs,
 			LastProposal: v.Sizes.Last, MinProposal: v.Sizes.Min, MaxProposal: v.Sizes.Max, LeaderSince: since,
-			Disk: e.journal.gauge.picture(),
+			Disk: e.journal.Gauge.Picture(),
 		}
 	}
 }
@@ -505,7 +506,7 @@ func (e *ensemble) do(o protocol.Output) {
 		e.pong(o)
 	case protocol.Append:
 		gen := o.Gen
-		e.journal.append(o.Txns, func(z consensus.Zxid) {
+		e.journal.Append(o.Txns, func(z consensus.Zxid) {
 			e.post(func(m *protocol.Member, now protocol.Time) { m.Logged(now, gen, z) })
 		})
 	case protocol.SaveAccepted:
@@ -513,7 +514,7 @@ func (e *ensemble) do(o protocol.Output) {
 	case protocol.SaveCurrent:
 		e.saveEpoch(txnlog.CurrentEpoch, o.ID, o.Epoch)
 	case protocol.Truncate:
-		e.journal.do(func() error {
+		e.journal.Do(func() error {
 			err := e.log.TruncateTo(o.Zxid)
 			if o.Base && errors.Is(err, txnlog.ErrNotInLog) {
 				err = e.log.Reset(o.Zxid)
@@ -524,7 +525,7 @@ func (e *ensemble) do(o protocol.Output) {
 			return nil
 		})
 	case protocol.ResetLog:
-		e.journal.do(func() error {
+		e.journal.Do(func() error {
 			if err := e.log.Reset(o.Zxid); err != nil {
 				return fmt.Errorf("transaction log: begin anew: %w", err)
 			}
@@ -539,12 +540,12 @@ func (e *ensemble) do(o protocol.Output) {
 			e.cfg.Log.Info(o.Text, o.Args...)
 		}
 	case protocol.Count:
-		e.m.add(o.Name, o.N)
+		e.m.Add(o.Name, o.N)
 	case protocol.Observe:
 		if o.Key != "" {
-			e.m.observeKey(o.Name, o.Key, o.Value)
+			e.m.ObserveKey(o.Name, o.Key, o.Value)
 		} else {
-			e.m.observe(o.Name, o.Value)
+			e.m.Observe(o.Name, o.Value)
 		}
 	default:
 		e.call(o)
@@ -553,15 +554,15 @@ func (e *ensemble) do(o protocol.Output) {
 
 // call does what is for the node.
 func (e *ensemble) call(o protocol.Output) {
-	node := e.caller.node
+	node := e.caller.Node
 	switch o := o.(type) {
 	case protocol.Deliver:
-		e.caller.deliver(o.Txns)
+		e.caller.Deliver(o.Txns)
 	case protocol.DeliverLog:
-		e.caller.do(func() {
+		e.caller.Do(func() {
 			start := time.Now()
-			err := read(e.log, o.From, o.Last, func(txns []consensus.Txn) error {
-				if e.caller.isClosed() {
+			err := member.ReadLog(e.log, o.From, o.Last, func(txns []consensus.Txn) error {
+				if e.caller.Closed() {
 					return consensus.ErrClosed
 				}
 				node.Deliver(txns)
@@ -571,47 +572,47 @@ func (e *ensemble) call(o protocol.Output) {
 			case err == nil:
 				e.cfg.Log.Info("transactions delivered from the log", "from", o.From, "to", o.Last, "ms", time.Since(start).Milliseconds())
 			case !errors.Is(err, consensus.ErrClosed):
-				e.cfg.Fail(exitCode(err), err)
+				e.cfg.Fail(member.ExitCode(err), err)
 			}
 		})
 	case protocol.SetRole:
 		e.mu.Lock()
 		e.role, e.offered = o.Role, o.Role.Last
 		e.mu.Unlock()
-		e.caller.do(func() { node.Role(o.Role) })
+		e.caller.Do(func() { node.Role(o.Role) })
 	case protocol.Receive:
-		e.caller.do(func() {
+		e.caller.Do(func() {
 			for _, r := range o.Requests {
 				node.Receive(o.From, r)
 			}
 		})
 	case protocol.Touch:
-		e.caller.do(func() { node.Touch(o.From, o.Sessions) })
+		e.caller.Do(func() { node.Touch(o.From, o.Sessions) })
 	case protocol.AskRevalidate:
-		e.caller.do(func() {
+		e.caller.Do(func() {
 			alive := node.Revalidate(o.From, o.Touch)
 			e.post(func(m *protocol.Member, now protocol.Time) { m.RevalidateDone(now, o.Conn, o.Touch.Session, alive) })
 		})
 	case protocol.Revalidated:
-		e.caller.do(func() { node.Revalidated(o.Session, o.Alive) })
+		e.caller.Do(func() { node.Revalidated(o.Session, o.Alive) })
 	case protocol.Synced:
-		e.caller.do(func() {
+		e.caller.Do(func() {
 			for _, id := range o.IDs {
 				node.Synced(id)
 			}
 		})
 	case protocol.Recover:
-		e.caller.do(func() {
+		e.caller.Do(func() {
 			base, err := node.Recover(o.Max)
 			if err != nil {
-				e.cfg.Fail(exitCode(err), fmt.Errorf("recover the state at %v: %w", o.Max, err))
+				e.cfg.Fail(member.ExitCode(err), fmt.Errorf("recover the state at %v: %w", o.Max, err))
 				return
 			}
 			e.post(func(m *protocol.Member, now protocol.Time) { m.Recovered(now, base) })
 		})
 	case protocol.Restore:
 		l := e.links[o.Conn]
-		e.caller.do(func() {
+		e.caller.Do(func() {
 			err := errors.New("the connection is closed")
 			if l != nil {
 				failpoint.Hit(failpoint.BeforeRestore)
@@ -621,7 +622,7 @@ func (e *ensemble) call(o protocol.Output) {
 			e.post(func(m *protocol.Member, now protocol.Time) { m.Restored(now, err) })
 		})
 	case protocol.TakeSnapshot:
-		e.caller.do(func() {
+		e.caller.Do(func() {
 			s, err := node.Snapshot()
 			e.post(func(m *protocol.Member, now protocol.Time) { m.SnapshotTaken(now, o.Conn, s, err) })
 		})
@@ -644,7 +645,7 @@ func (e *ensemble) send(to []protocol.Conn, b []byte) {
 
 // pong answers a ping with the sessions that the node heard from.
 func (e *ensemble) pong(o protocol.Pong) {
-	ts := e.caller.node.Touched()
+	ts := e.caller.Node.Touched()
 	touches := make([]quorum.Touch, len(ts))
 	for i, t := range ts {
 		touches[i] = quorum.Touch{SessionID: t.Session, TimeoutMS: t.TimeoutMS}
@@ -653,12 +654,12 @@ func (e *ensemble) pong(o protocol.Pong) {
 }
 
 func (e *ensemble) saveEpoch(name string, id uint64, epoch int64) {
-	e.journal.do(func() error {
+	e.journal.Do(func() error {
 		if simbug.On("vote-not-persisted") && name == txnlog.AcceptedEpoch {
 			e.post(func(m *protocol.Member, now protocol.Time) { m.Saved(now, id) })
 			return nil // it is in memory
 		}
-		if err := txnlog.WriteEpoch(e.fs, version2(e.cfg.DataDir), name, epoch); err != nil {
+		if err := txnlog.WriteEpoch(e.fs, member.Version2(e.cfg.DataDir), name, epoch); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		if name == txnlog.CurrentEpoch {
@@ -718,7 +719,7 @@ func (e *ensemble) scan(o protocol.Scan) {
 		e.post(func(m *protocol.Member, now protocol.Time) { m.Scanned(now, o.ID, runs, below, err == nil) })
 	}
 	if !o.Limited {
-		e.journal.do(func() error { work(); return nil })
+		e.journal.Do(func() error { work(); return nil })
 		return
 	}
 	if e.driven != nil {
@@ -734,7 +735,7 @@ func (e *ensemble) worth() int64 {
 	if e.opts.sizeFactor < 0 {
 		return 0
 	}
-	size, err := newestSnapshot(e.fs, version2(e.cfg.DataDir))
+	size, err := newestSnapshot(e.fs, member.Version2(e.cfg.DataDir))
 	limit := int64(float64(size) * e.opts.sizeFactor)
 	if err != nil || limit == 0 {
 		return math.MaxInt64 // as Apache has it: no limit
@@ -954,7 +955,7 @@ func (e *ensemble) Propose(term uint64, txns []consensus.Txn) error {
 	if len(txns) == 0 {
 		return nil
 	}
-	last, err := dense(e.offered, txns)
+	last, err := member.Dense(e.offered, txns)
 	if err != nil {
 		return err
 	}
@@ -1003,7 +1004,7 @@ func (e *ensemble) Checkpoint(saved, needed consensus.Zxid) error {
 	}
 	e.post(func(m *protocol.Member, now protocol.Time) {
 		m.Checkpoint(now, saved)
-		e.journal.do(func() error { return checkpoint(e.log, e.cfg, needed) })
+		e.journal.Do(func() error { return member.Checkpoint(e.log, e.cfg, needed) })
 	})
 	return nil
 }
@@ -1037,10 +1038,10 @@ func (e *ensemble) Close() error {
 	e.mu.Unlock()
 	if !closed {
 		e.cancel()
-		e.caller.close() // the loop may wait for it
+		e.caller.Close() // the loop may wait for it
 	}
 	<-e.done
-	<-e.caller.done
+	<-e.caller.Done()
 	if closed {
 		return nil
 	}
@@ -1057,7 +1058,7 @@ func (e *ensemble) Close() error {
 			o.Snapshot.Close()
 		}
 	}
-	if err := e.journal.close(); err != nil {
+	if err := e.journal.Close(); err != nil {
 		return fmt.Errorf("transaction log: %w", err)
 	}
 	return nil

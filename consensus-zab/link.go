@@ -12,6 +12,7 @@ import (
 
 	"github.com/zkcore/zkcore/consensus-zab/protocol"
 	"github.com/zkcore/zkcore/core/jute"
+	"github.com/zkcore/zkcore/core/member"
 	"github.com/zkcore/zkcore/core/quorum"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
@@ -201,7 +202,7 @@ func (l *link) sendSnapshot(zxid consensus.Zxid, s consensus.Snapshot) {
 func (l *link) sendLog(from, last consensus.Zxid) {
 	l.add(item{stream: func(w io.Writer) error {
 		p := &progress{l: l, w: w, last: time.Now()}
-		return read(l.e.log, from, last, func(txns []consensus.Txn) error {
+		return member.ReadLog(l.e.log, from, last, func(txns []consensus.Txn) error {
 			_, err := p.Write(appendHistory(nil, txns))
 			return err
 		})
@@ -368,7 +369,7 @@ func (l *link) restore(zxid consensus.Zxid, skip bool) error {
 	count := &countReader{r: s}
 	var err error
 	if !skip {
-		err = l.e.caller.node.Restore(zxid, count)
+		err = l.e.caller.Node.Restore(zxid, count)
 	}
 	if err == nil {
 		// The node may have stopped reading before the signature.

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/zkcore/zkcore/core/member"
 	"github.com/zkcore/zkcore/core/vfs"
 	"github.com/zkcore/zkcore/plugins/consensus"
 	"github.com/zkcore/zkcore/plugins/consensus/consensustest"
@@ -45,7 +46,7 @@ func proposeMany(t *testing.T, a *alone, from, to consensus.Zxid) {
 }
 
 // idle says that nothing is written any more: neither txns nor zeros ahead of them.
-func (a *alone) idle() bool { return !a.m.(*standalone).log.Low() }
+func (a *alone) idle() bool { return a.m.(*member.Standalone).Idle() }
 
 func (a *alone) has(z consensus.Zxid) func() bool {
 	return func() bool {
@@ -106,7 +107,7 @@ func TestNoSpaceAfterAll(t *testing.T) {
 		proposeMany(t, a, 11, 200)
 		eventually(t, "the end", func() bool { _, _, failed := a.view(); return failed != nil })
 		_, before, failed := a.view()
-		if !errors.Is(failed, syscall.ENOSPC) || exitCode(failed) != consensus.ExitDiskFull {
+		if !errors.Is(failed, syscall.ENOSPC) || member.ExitCode(failed) != consensus.ExitDiskFull {
 			t.Fatalf("%d bytes free: it ends with %v", free, failed)
 		}
 		a.m.Close() // what is left to say was said

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/zkcore/zkcore/consensus-zab/protocol"
+	"github.com/zkcore/zkcore/core/member"
 	"github.com/zkcore/zkcore/core/simbug"
 	"github.com/zkcore/zkcore/core/txnlog"
 	"github.com/zkcore/zkcore/core/vfs"
@@ -27,7 +28,7 @@ const (
 const listFile = "segments"
 
 func readStanding(fsys vfs.FS, dataDir string) (protocol.Standing, string, error) {
-	name := version2(dataDir) + "/" + standingFile
+	name := member.Version2(dataDir) + "/" + standingFile
 	b, err := vfs.ReadFile(fsys, name, 1<<16)
 	if errors.Is(err, fs.ErrNotExist) {
 		return protocol.Proven, "", nil
@@ -43,7 +44,7 @@ func readStanding(fsys vfs.FS, dataDir string) (protocol.Standing, string, error
 }
 
 func writeStanding(fsys vfs.FS, dataDir, word, why string) error {
-	dir := version2(dataDir)
+	dir := member.Version2(dataDir)
 	if err := fsys.MkdirAll(dir); err != nil {
 		return err
 	}
@@ -55,7 +56,7 @@ func writeStanding(fsys vfs.FS, dataDir, word, why string) error {
 }
 
 func removeStanding(fsys vfs.FS, dataDir string) error {
-	dir := version2(dataDir)
+	dir := member.Version2(dataDir)
 	err := fsys.Remove(dir + "/" + standingFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -80,7 +81,7 @@ func setAside(fsys vfs.FS, cfg consensus.Config, n consensus.Node, why error) er
 			return err
 		}
 	}
-	dir := version2(cfg.DataDir)
+	dir := member.Version2(cfg.DataDir)
 	// Without currentEpoch no vote of an earlier life is left, and with the note and a
 	// currentEpoch this server would count as one that has been brought up to date since.
 	if err := txnlog.SetFileAside(fsys, dir, folder, txnlog.CurrentEpoch); err != nil {
@@ -101,7 +102,7 @@ func setAside(fsys vfs.FS, cfg consensus.Config, n consensus.Node, why error) er
 	if err := txnlog.SetFileAside(fsys, dir, folder, listFile); err != nil {
 		return err
 	}
-	moved, err := txnlog.SetLogsAside(fsys, version2(cfg.LogDir), logFolder)
+	moved, err := txnlog.SetLogsAside(fsys, member.Version2(cfg.LogDir), logFolder)
 	if err != nil {
 		return err
 	}
@@ -129,7 +130,7 @@ func standing(fsys vfs.FS, cfg consensus.Config, o *options, s store) (protocol.
 	if err != nil {
 		return st, err
 	}
-	current, _, err := txnlog.ReadEpoch(fsys, version2(cfg.DataDir), txnlog.CurrentEpoch)
+	current, _, err := txnlog.ReadEpoch(fsys, member.Version2(cfg.DataDir), txnlog.CurrentEpoch)
 	if err != nil {
 		return st, err
 	}
@@ -172,7 +173,7 @@ func mayStandAlone(fsys vfs.FS, cfg consensus.Config) error {
 	if st == protocol.Lost {
 		return &consensus.ExitError{Code: consensus.ExitDamage, Err: fmt.Errorf(
 			"this server's data was set aside (%s), and alone it has nobody to get it from: move it back, or remove %s to begin with what is there",
-			why, version2(cfg.DataDir)+"/"+standingFile)}
+			why, member.Version2(cfg.DataDir)+"/"+standingFile)}
 	}
 	return removeStanding(fsys, cfg.DataDir)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/zkcore/zkcore/consensus-zab/protocol"
+	"github.com/zkcore/zkcore/core/member"
 	"github.com/zkcore/zkcore/core/txnlog"
 	"github.com/zkcore/zkcore/core/vfs"
 	"github.com/zkcore/zkcore/plugins/consensus"
@@ -22,20 +23,20 @@ func Open(cfg consensus.Config, n consensus.Node) (consensus.Member, error) {
 func OpenFS(fsys vfs.FS) consensus.Open {
 	return func(cfg consensus.Config, n consensus.Node) (consensus.Member, error) {
 		o := parseOptions(cfg.Options, cfg.Log)
-		m := meter{cfg.Metrics}
+		m := member.Meter{To: cfg.Metrics}
 		s, err := openData(fsys, cfg, &o, n)
 		if err != nil {
 			return nil, err
 		}
-		g := newGauge(fsys, cfg, &o)
-		j := newJournal(s.log, g, &o, cfg.Fail, cfg.Log, m)
-		c := newCaller(n, o.queueBytes)
+		g := member.NewGauge(fsys, cfg, o.reserve)
+		j := member.NewJournal(s.log, g, o.fsyncWarn, cfg.Fail, cfg.Log, m)
+		c := member.NewCaller(n, o.queueBytes)
 		if len(cfg.Servers) == 0 {
-			alone := &standalone{cfg: cfg, log: s.log, journal: j, caller: c, m: m, quorum: 1}
-			go j.run()
-			go c.run()
-			go g.watch(c.done)
-			alone.start(s.base, s.last)
+			alone := member.NewStandalone(cfg, s.log, j, c)
+			go j.Run()
+			go c.Run()
+			go g.Watch(c.Done())
+			alone.Start(s.base, s.last)
 			return alone, nil
 		}
 		return openEnsemble(fsys, cfg, o, s, j, c)
@@ -61,6 +62,11 @@ func openData(fsys vfs.FS, cfg consensus.Config, o *options, n consensus.Node) (
 			return store{}, err
 		}
 	}
+	if owner, err := txnlog.ReadOwner(fsys, member.Version2(cfg.DataDir), member.Version2(cfg.LogDir)); err != nil {
+		return store{}, err
+	} else if owner != "" && owner != txnlog.Zab {
+		return store{}, txnlog.WrongOwner(member.Version2(cfg.DataDir), owner, txnlog.Zab)
+	}
 	s, err := openStore(fsys, cfg, o, n)
 	switch {
 	case err == nil && len(cfg.Servers) == 0:
@@ -82,7 +88,7 @@ func openData(fsys vfs.FS, cfg consensus.Config, o *options, n consensus.Node) (
 // openStore recovers the node and opens the log that continues its state.
 func openStore(fsys vfs.FS, cfg consensus.Config, o *options, n consensus.Node) (store, error) {
 	var s store
-	dir := version2(cfg.LogDir)
+	dir := member.Version2(cfg.LogDir)
 	if _, err := fsys.Stat(dir); err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			return s, fmt.Errorf("dataLogDir: %w", err)
@@ -94,7 +100,7 @@ func openStore(fsys vfs.FS, cfg consensus.Config, o *options, n consensus.Node) 
 			return s, fmt.Errorf("dataLogDir: %w", err)
 		}
 	}
-	if err := fsys.MkdirAll(version2(cfg.DataDir)); err != nil {
+	if err := fsys.MkdirAll(member.Version2(cfg.DataDir)); err != nil {
 		return s, fmt.Errorf("dataDir: %w", err)
 	}
 	// The node may remove it.
@@ -115,19 +121,19 @@ func openStore(fsys vfs.FS, cfg consensus.Config, o *options, n consensus.Node) 
 	if len(cfg.Servers) > 0 {
 		// A damaged epoch file is found here, before anything is written.
 		for _, name := range []string{txnlog.AcceptedEpoch, txnlog.CurrentEpoch} {
-			if _, _, err := txnlog.ReadEpoch(fsys, version2(cfg.DataDir), name); err != nil {
+			if _, _, err := txnlog.ReadEpoch(fsys, member.Version2(cfg.DataDir), name); err != nil {
 				return s, err
 			}
 		}
 	}
 	// A snapshot that the node could not read says how far this server was.
-	newest, err := txnlog.NewestName(fsys, version2(cfg.DataDir))
+	newest, err := txnlog.NewestName(fsys, member.Version2(cfg.DataDir))
 	if err != nil {
 		return s, err
 	}
 	start := time.Now()
 	l, rec, err := txnlog.OpenLog(fsys, dir, txnlog.Options{
-		From: base, AtLeast: newest, List: version2(cfg.DataDir) + "/" + listFile, PreAllocKB: o.preAllocKB, NoSync: o.noSync, SizeLimitKB: o.logSizeKB, MaxRecord: o.maxRecord,
+		From: base, AtLeast: newest, List: member.Version2(cfg.DataDir) + "/" + listFile, PreAllocKB: o.preAllocKB, NoSync: o.noSync, SizeLimitKB: o.logSizeKB, MaxRecord: o.maxRecord,
 		Visit: func(t consensus.Txn) error {
 			s.runs = addRun(s.runs, t.Zxid)
 			return nil

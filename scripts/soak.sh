@@ -13,4 +13,6 @@ esac
 scripts/fuzz.sh 4s
 half=$(( seconds / 2 ))
 go test -count=1 -timeout 0 -v -run '^TestSoak$' ./test/sim -sim.for="${half}s"
-go test -count=1 -timeout 0 -v -run '^TestSoak$' ./test/nemesis -nemesis.for="${half}s"
+for consensus in zab raft; do
+  go test -count=1 -timeout 0 -v -run '^TestSoak$' ./test/nemesis -nemesis.for="$(( half / 2 ))s" -nemesis.consensus="$consensus"
+done

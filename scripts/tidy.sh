@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 base=github.com/zkcore/zkcore
-siblings=(consensus-zab core plugins plugins/process storage-bolt storage-mem)
+siblings=(consensus-raft consensus-zab core plugins plugins/process storage-bolt storage-mem)
 for dir in . "${siblings[@]}" examples/storage-pebble; do
   (
     cd "$dir"

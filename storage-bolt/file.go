@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -58,7 +59,8 @@ const mapBytes = 1 << 38
 
 // openFile opens a file, or makes one.
 func openFile(path string) (*file, error) {
-	if err := checkMetas(path); err != nil {
+	torn, err := checkMetas(path)
+	if err != nil {
 		return nil, err
 	}
 	f := &file{path: path, refs: 1}
@@ -85,6 +87,8 @@ func openFile(path string) (*file, error) {
 		opts.MaxSize = opts.InitialMmapSize
 		f.f = nil
 		err := guarded(path, func() (err error) {
+			// A page that can't be read is an error then, and not the end of the process.
+			defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 			f.db, err = bbolt.Open(path, 0o600, &opts)
 			return err
 		})
@@ -109,6 +113,15 @@ func openFile(path string) (*file, error) {
 	}
 	f.pageSize = f.db.Info().PageSize
 	f.db.AllocSize = leastGrowth
+	for i := 0; torn && i < 2; i++ {
+		// bbolt writes the two heads by turns. What it needs to do so it has; if it can't write
+		// now, it says so when there is something to be written.
+		err := guarded(path, func() error { return f.db.Update(func(*bbolt.Tx) error { return nil }) })
+		if isDamage(err) {
+			f.f.Close() // bbolt's locks may be held for ever
+			return nil, err
+		}
+	}
 	f.pool.New = func() any {
 		b := make([]byte, f.pageSize)
 		return &b
@@ -201,31 +214,34 @@ func (f *file) drop() error {
 }
 
 // checkMetas looks at the two pages that a file begins with before bbolt does: of
-// those it needs one. It wants the file as long as they say, too.
-func checkMetas(path string) error {
+// those it needs one. The other is torn when the power failed while it was written: the
+// file is as before that then, and has two again once it is written anew. It wants the file
+// as long as they say, too.
+func checkMetas(path string) (torn bool, err error) {
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer f.Close()
 	st, err := f.Stat()
 	if err != nil || st.Size() == 0 {
-		return err
+		return false, err
 	}
-	var best, pageSize uint64
+	var best, pageSize, high, free uint64
 	sound := 0
 	for i, at := 0, int64(0); i < 2; i++ {
 		b := make([]byte, pageHeader+64)
 		if _, err := f.ReadAt(b, at); err != nil && err != io.EOF {
-			return &Damage{File: path, Page: uint64(i), Reason: err.Error()}
+			return false, &Damage{File: path, Page: uint64(i), Reason: err.Error()}
 		}
 		m := b[pageHeader:]
 		sum := fnv.New64a()
 		sum.Write(m[:56])
 		ok := native.Uint32(m) == 0xED0CDAED && native.Uint64(m[56:]) == sum.Sum64()
+		torn = torn || !ok || native.Uint64(b) != uint64(i) || native.Uint16(b[8:]) != headPage
 		if i == 0 && !ok {
 			// Where the other is follows from the size of a page, which this one would say.
 			at = int64(os.Getpagesize())
@@ -234,10 +250,14 @@ func checkMetas(path string) error {
 		if ok {
 			sound++
 			pageSize = uint64(native.Uint32(m[8:]))
+			if pageSize < 512 || pageSize > 1<<20 || pageSize&(pageSize-1) != 0 {
+				return false, &Damage{File: path, Page: uint64(i), Reason: fmt.Sprintf("a page is said to have %d bytes", pageSize)}
+			}
 			if tx := native.Uint64(m[48:]); tx >= best {
 				best = tx
+				high, free = native.Uint64(m[40:]), native.Uint64(m[32:])
 				if need := native.Uint64(m[40:]) * pageSize; uint64(st.Size()) < need {
-					return &Damage{File: path, Page: uint64(st.Size()) / pageSize,
+					return false, &Damage{File: path, Page: uint64(st.Size()) / pageSize,
 						Reason: fmt.Sprintf("the file ends after %d bytes, and has %d pages", st.Size(), need/pageSize)}
 				}
 			}
@@ -245,7 +265,46 @@ func checkMetas(path string) error {
 		at = int64(max(pageSize, 1024))
 	}
 	if sound == 0 {
-		return &Damage{File: path, Reason: "neither of its first two pages is a head of a bbolt file"}
+		return false, &Damage{File: path, Reason: "neither of its first two pages is a head of a bbolt file"}
+	}
+	return torn, checkFree(f, path, pageSize, free, high)
+}
+
+// checkFree looks at the list of free pages at page id before bbolt does, which takes memory
+// for as many as the list says it has, and writes to all that are in it.
+func checkFree(f io.ReaderAt, path string, pageSize, id, high uint64) error {
+	damage := func(format string, args ...any) error {
+		return &Damage{File: path, Page: id, Reason: "the list of free pages: " + fmt.Sprintf(format, args...)}
+	}
+	if id < 2 || id >= high {
+		return damage("there is no such page: the file has %d", high)
+	}
+	head := make([]byte, pageHeader+8)
+	if _, err := f.ReadAt(head, int64(id*pageSize)); err != nil {
+		return damage("%v", err)
+	}
+	over, count := uint64(native.Uint32(head[12:])), uint64(native.Uint16(head[10:]))
+	if native.Uint64(head) != id || native.Uint16(head[8:]) != freelistPage || over >= high-id {
+		return damage("the page is another one")
+	}
+	from := uint64(pageHeader)
+	if count == 0xffff { // it is in the first place
+		count, from = native.Uint64(head[pageHeader:]), from+8
+	}
+	if count > ((over+1)*pageSize-from)/8 {
+		return damage("%d pages are not in %d bytes", count, (over+1)*pageSize)
+	}
+	b := make([]byte, count*8)
+	if _, err := f.ReadAt(b, int64(id*pageSize+from)); err != nil {
+		return damage("%v", err)
+	}
+	last := uint64(1)
+	for ; len(b) > 0; b = b[8:] {
+		p := native.Uint64(b)
+		if p <= last || p >= high {
+			return damage("page %d comes behind %d, and the file has %d", p, last, high)
+		}
+		last = p
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ const (
 
 	branchPage   = 0x01
 	leafPage     = 0x02
+	headPage     = 0x04
 	freelistPage = 0x10
 
 	bucketElement = 0x01

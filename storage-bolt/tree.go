@@ -15,6 +15,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/zkcore/zkcore/plugins/simbug"
 	"github.com/zkcore/zkcore/plugins/storage"
 )
 
@@ -252,6 +253,10 @@ func (t *tree) Reset() error {
 	if err != nil {
 		return err
 	}
+	if simbug.On("reset-keeps-file") {
+		t.applied.Store(0)
+		return nil
+	}
 	f, err := func() (*file, error) {
 		if err := t.create(); err != nil {
 			return nil, err
@@ -446,6 +451,11 @@ func (t *tree) store(f *file, changes []*change, zxid int64, records int) error 
 			return err
 		}
 		f.db.AllocSize = int(min(max(st.Size()/8, leastGrowth), 64<<20))
+		if simbug.On("zxid-before-data") {
+			if err := f.db.Update(func(tx *bbolt.Tx) error { return putMeta(tx, zxid, records) }); err != nil {
+				return err
+			}
+		}
 		tx, err := f.db.Begin(true)
 		if err != nil {
 			return err

@@ -89,7 +89,7 @@ file, or by one of Apache's properties (-Dzookeeper.snapCount=1000); the earlier
 	cmd.SetVersionTemplate("{{.Version}}\n")
 	o.flags(cmd.Flags())
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &coded{exitConfig, err} })
-	cmd.AddCommand(fourLetterCommand(), storageCommand(), snapshotCommand(), pluginCommand(), &cobra.Command{
+	cmd.AddCommand(fourLetterCommand(), convertCommand(), storageCommand(), snapshotCommand(), pluginCommand(), &cobra.Command{
 		Use:   "version",
 		Short: "print the version",
 		Args:  cobra.NoArgs,

@@ -22,7 +22,7 @@ type options struct {
 
 func (o *options) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.file, "config", "", "the configuration file, zoo.cfg")
-	fs.StringVar(&o.consensus, "consensus", "", "what orders the writes: zab, or the path of a module's program")
+	fs.StringVar(&o.consensus, "consensus", "", "what orders the writes: raft or zab, or the path of a module's program")
 	fs.StringVar(&o.storage, "storage", "", "what keeps the znodes: mem, bolt, or the path of a module's program")
 	fs.StringArrayVar(&o.set, "set", nil, "a key of zoo.cfg, as key=value (may be repeated)")
 	fs.IntVar(&o.crashes, crashesFlag, 0, "")

@@ -71,7 +71,7 @@ func TestModules(t *testing.T) {
 		want string
 	}{
 		{[]string{path}, path + ":3: storage: no storage module \"paper\" in this binary: it has bolt, mem"},
-		{[]string{path, "--consensus=raft"}, "flag --consensus: consensus: no consensus module \"raft\" in this binary: it has zab"},
+		{[]string{path, "--consensus=paxos"}, "flag --consensus: consensus: no consensus module \"paxos\" in this binary: it has raft, zab"},
 	} {
 		c, err := parse(t, nil, tc.args...)
 		if err != nil {

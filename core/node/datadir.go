@@ -22,7 +22,7 @@ func (n *Node) openDirs() error {
 		if len(n.snaps.lock) > 0 && filepath.Clean(n.cfg.DataDir) == filepath.Clean(n.cfg.LogDir) {
 			break
 		}
-		l, err := n.cfg.FS.Lock(filepath.Join(dir, lockName))
+		l, err := n.cfg.FS.Lock(filepath.Join(dir, LockName))
 		if err != nil {
 			n.unlockDirs()
 			err = fmt.Errorf("data directory %s: %w", dir, err)
@@ -37,8 +37,8 @@ func (n *Node) openDirs() error {
 	return nil
 }
 
-// lockName is the file that a running server holds locked.
-const lockName = ".lock"
+// LockName is the file that a running server holds locked.
+const LockName = ".lock"
 
 func (n *Node) unlockDirs() {
 	for _, l := range n.snaps.lock {

@@ -235,6 +235,15 @@ type raw string
 
 func (r raw) Append(b []byte) []byte { return append(b, r...) }
 
+// TestSyncEchoesItsPath: and nothing that stands behind it.
+func TestSyncEchoesItsPath(t *testing.T) {
+	r := start(t, consensus.Leading, false, nil)
+	p := r.connect()
+	if a := p.must(proto.OpSync, raw("\x00\x00\x00\x02/a\x00\xff")); string(a.body) != "\x00\x00\x00\x02/a" {
+		t.Fatalf("%x", a.body)
+	}
+}
+
 // TestSyncWaits: what is behind a sync waits for it.
 func TestSyncWaits(t *testing.T) {
 	r := start(t, consensus.Leading, true, nil)

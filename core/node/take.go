@@ -60,7 +60,8 @@ func (cl *client) take(b []byte, now int64) (taken int, err error) {
 				if taken > keptAt+len(kept) || kept == nil {
 					kept, keptAt = bytes.Clone(b[at:window(b, at)]), at
 				}
-				e.body = kept[at-keptAt+4+8 : taken-keptAt]
+				from := at - keptAt + 4 + proto.RequestHeaderSize
+				e.body = kept[from : from+len(e.body)] // classify may have left less than there was
 			}
 			cl.push(&e)
 		}

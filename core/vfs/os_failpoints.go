@@ -22,8 +22,8 @@ func class(name string) string {
 		return "log"
 	case strings.HasPrefix(base, "snapshot."), strings.HasPrefix(base, "tmp.snapshot."):
 		return "snapshot"
-	case strings.HasSuffix(strings.TrimSuffix(base, ".tmp"), "Epoch"):
-		return "epoch"
+	case strings.HasSuffix(strings.TrimSuffix(base, ".tmp"), "Epoch"), strings.TrimSuffix(base, ".tmp") == "raft":
+		return "epoch" // or what raft has in its place
 	}
 	return "other"
 }

@@ -91,11 +91,13 @@ func in(folder string, parents ...string) bool {
 var (
 	codec  = []string{"core/jute", "core/proto", "core/quorum", "core/txn", "core/zkerr", "core/txnlog", "core/vfs", "core/failpoint", "core/simbug"}
 	engine = []string{"core/znode", "core/session", "core/watch", "core/engine", "core/inv"}
+	// What consensus modules have around their protocols, whichever those are.
+	around = []string{"core/member"}
 	// The judges of the engine share nothing with it.
 	judges = []string{"core/model"}
 	// A state machine is told; these would let it ask.
 	worldly = []string{"net", "os", "time", "sync", "context", "log", "math/rand", "crypto/rand", "syscall"}
-	modules = []string{"consensus-zab", "storage-bolt", "storage-mem"}
+	modules = []string{"consensus-raft", "consensus-zab", "storage-bolt", "storage-mem"}
 )
 
 // violation says what is wrong with one import of one file, or nothing.
@@ -129,11 +131,17 @@ func violation(s source, imp string) string {
 	case in(s.pkg, codec...):
 		// The files hold transactions by their zxid, which is a type of the contract.
 		zxid := s.pkg == "core/txnlog" && folder == "plugins/consensus"
-		if !standard(imp) && !(own && in(folder, codec...)) && !zxid {
+		// Mistakes are planted in storage modules, too, which import nothing of core.
+		bugs := s.pkg == "core/simbug" && folder == "plugins/simbug"
+		if !standard(imp) && !(own && in(folder, codec...)) && !zxid && !bugs {
 			return "the codec imports the standard library and the codec"
 		}
 		if !in(s.pkg, "core/vfs", "core/txnlog", "core/failpoint") && in(imp, "os", "net", "syscall") {
 			return "records are bytes: no files, no sockets"
+		}
+	case in(s.pkg, around...):
+		if !standard(imp) && !(own && (in(folder, codec...) || in(folder, "plugins/consensus"))) {
+			return "what is around a protocol imports the codec and the contract"
 		}
 	case in(s.pkg, engine...):
 		if !standard(imp) && !(own && (in(folder, codec...) || in(folder, engine...) || in(folder, "plugins"))) {
@@ -153,13 +161,23 @@ func violation(s source, imp string) string {
 		if own && !in(folder, "core", "plugins") {
 			return "core imports core and plugins"
 		}
+	case in(s.pkg, "consensus-zab/protocol", "consensus-raft/protocol") && own && in(folder, around...):
+		return "a protocol knows nothing of what is around it"
 	case in(s.pkg, "consensus-zab"):
-		if !standard(imp) && !(own && (in(folder, codec...) || in(folder, "core/inv", "plugins/consensus", "consensus-zab"))) {
-			return "a consensus module imports its contract and the codec"
+		if !standard(imp) && !(own && (in(folder, codec...) || in(folder, around...) || in(folder, "core/inv", "plugins/consensus", "consensus-zab"))) {
+			return "a consensus module imports its contract, the codec and core/member"
 		}
 	case in(s.pkg, "storage-bolt"):
-		if !standard(imp) && !in(imp, "go.etcd.io/bbolt") && !(own && (in(folder, "plugins/storage") || in(folder, "storage-bolt"))) {
+		if !standard(imp) && !in(imp, "go.etcd.io/bbolt") && !(own && in(folder, "plugins/storage", "plugins/simbug", "storage-bolt")) {
 			return "a store imports its contract and what it is made of"
+		}
+	case in(s.pkg, "consensus-raft"):
+		lib := in(imp, "go.etcd.io/raft/v3") || imp == "google.golang.org/protobuf/proto"
+		if !standard(imp) && !lib && !(own && (in(folder, codec...) || in(folder, around...) || in(folder, "core/inv", "plugins/consensus", "consensus-raft"))) {
+			return "a consensus module imports its contract, the codec and core/member"
+		}
+		if in(s.pkg, "consensus-raft/protocol") && in(imp, worldly...) {
+			return "the protocol is told, it does not ask"
 		}
 	case in(s.pkg, "storage-mem"):
 		if !standard(imp) && !(own && (in(folder, "plugins/storage") || in(folder, "storage-mem"))) {
@@ -215,6 +233,14 @@ func TestRules(t *testing.T) {
 		{"core/node/a_test.go", base + "/storage-mem"},
 		{"core/node/a.go", base + "/cmd/zkcore"},
 		{"consensus-zab/a.go", base + "/core/engine"},
+		{"consensus-raft/a.go", base + "/consensus-zab/protocol"},
+		{"consensus-raft/a.go", "go.etcd.io/bbolt"},
+		{"consensus-raft/protocol/a.go", base + "/core/member"},
+		{"consensus-zab/protocol/a.go", base + "/core/member"},
+		{"core/member/a.go", base + "/core/node"},
+		{"core/txnlog/a.go", base + "/core/member"},
+		{"consensus-raft/protocol/a.go", "crypto/rand"},
+		{"consensus-zab/a.go", "go.etcd.io/raft/v3"},
 		{"consensus-zab/a.go", "github.com/prometheus/client_golang/prometheus"},
 		{"storage-mem/a.go", base + "/core/jute"},
 		{"storage-bolt/a.go", base + "/core/vfs"},
@@ -235,7 +261,7 @@ func TestRules(t *testing.T) {
 // TestNoReplace: a module with a replace can't be installed by go install.
 func TestNoReplace(t *testing.T) {
 	n := 0
-	for _, dir := range []string{".", "plugins", "plugins/process", "core", "consensus-zab", "storage-bolt", "storage-mem"} {
+	for _, dir := range []string{".", "plugins", "plugins/process", "core", "consensus-raft", "consensus-zab", "storage-bolt", "storage-mem"} {
 		raw, err := os.ReadFile(filepath.Join("..", "..", dir, "go.mod"))
 		if err != nil {
 			t.Fatal(err)
@@ -247,7 +273,7 @@ func TestNoReplace(t *testing.T) {
 			}
 		}
 	}
-	if n != 7 {
+	if n != 8 {
 		t.Errorf("looked at %d modules", n)
 	}
 }

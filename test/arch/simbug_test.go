@@ -72,6 +72,7 @@ func TestEachBugIsLookedFor(t *testing.T) {
 		return true
 	})
 	slices.Sort(listed)
+	listed = slices.Compact(listed) // one may be planted in each of two modules
 	if inCode := planted(t); !slices.Equal(inCode, listed) {
 		t.Errorf("the code asks for %q, and test/sim plants %q", inCode, listed)
 	}

@@ -27,7 +27,7 @@ func (s *Server) command() *exec.Cmd {
 		if bin == "" {
 			bin = Binary(s.t)
 		}
-		args := append(append(prefix, bin, "--config="+s.Config), s.opt.Args...)
+		args := append(append(append(prefix, bin, "--config="+s.Config), s.opt.Args...), s.Args...)
 		return exec.Command(args[0], args[1:]...)
 	}
 	// The heap is small, so that several of them leave room for the clients.
@@ -69,6 +69,32 @@ func ApacheClasspath(t testing.TB) string {
 		if _, err := os.Stat(jar); err != nil {
 			t.Fatalf("%v (Debian: zookeeper): %s", err, InstallHint)
 		}
+	}
+	return strings.Join(jars, ":")
+}
+
+// ApacheRelease is the class path of the release that zkcore says to be like, 3.9.5: the jars that the
+// clients' tests use; what a server needs beside them comes from Debian.
+func ApacheRelease(t testing.TB) string {
+	t.Helper()
+	dir := filepath.Join(Root(), ".cache", "clients", "curator")
+	var jars []string
+	for _, pattern := range []string{"zookeeper-3.9.5.jar", "zookeeper-jute-3.9.5.jar", "netty-*.jar", "slf4j-*.jar"} {
+		found, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(found) == 0 {
+			t.Fatalf("no %s in %s: %s", pattern, dir, InstallHint)
+		}
+		jars = append(jars, found...)
+	}
+	for _, name := range []string{"metrics-core.jar", "snappy-java.jar"} {
+		jar := filepath.Join("/usr/share/java", name)
+		if _, err := os.Stat(jar); err != nil {
+			t.Fatalf("%v (Debian: zookeeper): %s", err, InstallHint)
+		}
+		jars = append(jars, jar)
 	}
 	return strings.Join(jars, ":")
 }

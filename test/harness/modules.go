@@ -54,8 +54,12 @@ func Module(t testing.TB, kind, name string) (path, sha256 string) {
 func modules(t testing.TB, opt Options) map[string]string {
 	t.Helper()
 	cfg := map[string]string{}
+	ordering := os.Getenv("ZKCORE_TEST_CONSENSUS")
+	if len(opt.Apache) > 0 && strings.TrimPrefix(ordering, "process:") != "zab" {
+		ordering = "" // nothing else understands Apache's servers
+	}
 	for kind, value := range map[string]string{
-		plugins.KindConsensus: cmp.Or(opt.Consensus, os.Getenv("ZKCORE_TEST_CONSENSUS")),
+		plugins.KindConsensus: cmp.Or(opt.Consensus, ordering),
 		plugins.KindStorage:   cmp.Or(opt.Storage, os.Getenv("ZKCORE_TEST_STORAGE")),
 	} {
 		if value == "" {

@@ -34,6 +34,7 @@ type Server struct {
 	LogFile string // what all its processes wrote to stdout and stderr, one after the other
 
 	Extra map[string]string // zoo.cfg lines of this server only; see Ensemble.WriteConfig
+	Args  []string          // further arguments of this server only, behind those of the options
 	Env   []string          // environment of this server only
 
 	t      testing.TB

@@ -1,6 +1,7 @@
 package nemesis
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -36,13 +37,14 @@ var failovers = []struct {
 // failover measures the longest time without an answered write, over all clients together, around
 // each of the harms. Ensembles are as in a usual configuration: tickTime 2000, syncLimit 5. It
 // asserts nothing about the times: a machine may be busy.
-func failover(t *testing.T, times int) {
+func failover(t *testing.T, times int, consensus string) {
+	args := []string{"--consensus=" + cmp.Or(consensus, "zab")}
 	var table strings.Builder
 	fmt.Fprintf(&table, "%-16s %8s %8s %8s   of %d\n", "", "median", "worst", "best", times)
 	for _, f := range failovers {
 		var gaps []time.Duration
 		for range times {
-			e := harness.Start(t, harness.Options{Servers: 3, TickTimeMS: 2000, InitLimit: 10, SyncLimit: 5})
+			e := harness.Start(t, harness.Options{Servers: 3, TickTimeMS: 2000, InitLimit: 10, SyncLimit: 5, Args: args})
 			gaps = append(gaps, longestGap(t, e, f.do))
 			for _, s := range e.Servers {
 				if s.Running() {

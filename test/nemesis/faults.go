@@ -644,7 +644,7 @@ func spoil(rng *rand.Rand, dir string) (string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if base := e.Name(); strings.HasPrefix(base, "log.") || strings.HasPrefix(base, "snapshot.") || strings.HasSuffix(base, "Epoch") {
+		if base := e.Name(); strings.HasPrefix(base, "log.") || strings.HasPrefix(base, "snapshot.") || strings.HasSuffix(base, "Epoch") || base == "raft" {
 			names = append(names, base)
 		}
 	}

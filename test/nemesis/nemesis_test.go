@@ -16,11 +16,12 @@ import (
 )
 
 var (
-	seedFlag     = flag.Int64("nemesis.seed", -1, "run the plan of this seed and no other")
-	runsFlag     = flag.Int("nemesis.runs", 6, "how many runs with fresh seeds TestNemesis makes, half of them in each setting")
-	lengthFlag   = flag.Duration("nemesis.length", 25*time.Second, "for how long there are faults in a run")
-	forFlag      = flag.Duration("nemesis.for", 0, "for how long TestSoak begins new runs; 0 skips it")
-	failoverFlag = flag.Int("nemesis.failover", 0, "how many times TestFailover does each of its harms; 0 skips it")
+	seedFlag      = flag.Int64("nemesis.seed", -1, "run the plan of this seed and no other")
+	runsFlag      = flag.Int("nemesis.runs", 6, "how many runs with fresh seeds TestNemesis makes, half of them in each setting")
+	lengthFlag    = flag.Duration("nemesis.length", 25*time.Second, "for how long there are faults in a run")
+	forFlag       = flag.Duration("nemesis.for", 0, "for how long TestSoak begins new runs; 0 skips it")
+	consensusFlag = flag.String("nemesis.consensus", "", "the consensus module of all runs but those of TestRaft; empty: zab")
+	failoverFlag  = flag.Int("nemesis.failover", 0, "how many times TestFailover does each of its harms; 0 skips it")
 )
 
 func TestMain(m *testing.M) {
@@ -49,14 +50,17 @@ func possible(t *testing.T, p *Plan) {
 	t.Skipf("no network namespaces, so no runs in them: %s", netns.Why())
 }
 
-func oneRun(t *testing.T, seed uint64) bool {
+func oneRun(t *testing.T, seed uint64) bool { return oneRunOf(t, seed, *consensusFlag, *lengthFlag) }
+
+func oneRunOf(t *testing.T, seed uint64, consensus string, length time.Duration) bool {
 	return t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-		p := NewPlan(seed, *lengthFlag)
+		p := NewPlan(seed, length)
+		p.Consensus = consensus
 		if harness.ModulesAsProcesses() {
-			p.hurtModules(*lengthFlag)
+			p.hurtModules(length)
 		}
 		possible(t, p)
-		run(t, p, *lengthFlag)
+		run(t, p, length)
 	})
 }
 
@@ -71,6 +75,16 @@ func TestNemesis(t *testing.T) {
 	}
 	for i := range *runsFlag {
 		oneRun(t, fresh()&^1|uint64(i&1))
+	}
+}
+
+// TestRaft makes one run with a fresh seed in each setting, under Raft.
+func TestRaft(t *testing.T) {
+	if *seedFlag >= 0 || *consensusFlag != "" {
+		return // TestNemesis runs what was asked for
+	}
+	for i := range 2 {
+		oneRunOf(t, fresh()&^1|uint64(i), "raft", *lengthFlag*3/5)
 	}
 }
 
@@ -115,5 +129,5 @@ func TestFailover(t *testing.T) {
 	if *failoverFlag == 0 {
 		t.Skip("no -nemesis.failover=5")
 	}
-	failover(t, *failoverFlag)
+	failover(t, *failoverFlag, *consensusFlag)
 }

@@ -1,6 +1,7 @@
 package nemesis
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -145,6 +146,9 @@ func (w *world) build() {
 	}
 	opt := harness.Options{Servers: w.plan.Servers, TickTimeMS: 300, InitLimit: 20, SyncLimit: 6, Extra: w.plan.Config,
 		Dir: w.dir, Binary: os.Getenv(binaryVar)}
+	if w.plan.Consensus != "" {
+		opt.Args = append(opt.Args, "--consensus="+w.plan.Consensus)
+	}
 	w.net.options(&opt)
 	w.e = harness.New(t, opt)
 	for _, s := range w.e.Servers {
@@ -310,8 +314,8 @@ func (w *world) tidy() {
 	if _, err := os.Stat(name); err != nil {
 		w.keep(&history.Run{About: history.About{Name: fmt.Sprintf("nemesis seed %d", w.plan.Seed)}, Records: w.log.Records()})
 	}
-	w.t.Logf("seed %d failed. Its plan again:\n\tgo test -count=1 -v -run 'TestNemesis$' ./test/nemesis -nemesis.seed=%d -nemesis.length=%v\nhistory, logs and data directories: %s",
-		w.plan.Seed, w.plan.Seed, w.last, w.dir)
+	w.t.Logf("seed %d failed. Its plan again:\n\tgo test -count=1 -v -run 'TestNemesis$' ./test/nemesis -nemesis.seed=%d -nemesis.length=%v -nemesis.consensus=%s\nhistory, logs and data directories: %s",
+		w.plan.Seed, w.plan.Seed, w.last, cmp.Or(w.plan.Consensus, "zab"), w.dir)
 }
 
 // keep writes the history.

@@ -27,21 +27,24 @@ const leastSeeds = 5
 
 // pairs are what is compared, and which part of the time each gets.
 var pairs = []struct {
-	name    string
-	release string
-	servers int
-	share   float64
+	name               string
+	release            string
+	servers            int
+	consensus, storage string
+	share              float64
 }{
-	{"3.9.5", "3.9.5", 1, 0.5},
-	{"3.9.5-ensemble", "3.9.5", 3, 0.25},
-	{"debian", "debian", 1, 0.25},
+	{"3.9.5", "3.9.5", 1, "zab", "mem", 0.3},
+	{"3.9.5-bolt", "3.9.5", 1, "zab", "bolt", 0.15},
+	{"3.9.5-ensemble", "3.9.5", 3, "zab", "mem", 0.2},
+	{"3.9.5-raft", "3.9.5", 3, "raft", "bolt", 0.15},
+	{"debian", "debian", 1, "zab", "mem", 0.2},
 }
 
 func TestOracle(t *testing.T) {
 	for _, pr := range pairs {
 		t.Run(pr.name, func(t *testing.T) {
 			r := &releases[slices.IndexFunc(releases, func(r release) bool { return r.name == pr.release })]
-			o := &oracle{t: t, release: r, servers: pr.servers, name: pr.name}
+			o := &oracle{t: t, release: r, servers: pr.servers, consensus: pr.consensus, storage: pr.storage, name: pr.name}
 			o.restart()
 			switch {
 			case *fileFlag != "":
@@ -63,15 +66,16 @@ func TestOracle(t *testing.T) {
 
 // An oracle runs sequences on one pair of services.
 type oracle struct {
-	t        *testing.T
-	name     string
-	release  *release
-	servers  int
-	pair     *pair
-	differed bool // the last run; the servers may not be alike any more
-	runs     int
-	took     time.Duration
-	total    pair // counts of pairs that are gone
+	t                  *testing.T
+	name               string
+	release            *release
+	servers            int
+	consensus, storage string
+	pair               *pair
+	differed           bool // the last run; the servers may not be alike any more
+	runs               int
+	took               time.Duration
+	total              pair // counts of pairs that are gone
 }
 
 func (o *oracle) restart() {
@@ -79,7 +83,7 @@ func (o *oracle) restart() {
 		o.pair.stop()
 		o.count()
 	}
-	o.pair = o.release.start(o.t, o.servers)
+	o.pair = o.release.start(o.t, o.servers, o.consensus, o.storage)
 }
 
 func (o *oracle) count() {

@@ -2,9 +2,7 @@ package oracle
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
+	"maps"
 	"testing"
 
 	"github.com/zkcore/zkcore/test/harness"
@@ -55,41 +53,15 @@ func (r *rules) eventZxid(z int64) int64 {
 }
 
 var releases = []release{
-	{name: "3.9.5", classpath: cached},
+	{name: "3.9.5", classpath: harness.ApacheRelease},
 	{name: "debian", classpath: harness.ApacheClasspath, rules: rules{
 		eventsWithoutZxid: true, plainCreateInMulti: true, alwaysReadable: true, noWatcherChecks: true, noBadMulti: true, noLoneCheck: true, oneMode: true, noIPv6: true, undecodableTakesZxid: true,
 	}},
 }
 
-// cached is the class path of the release whose jars the clients' tests use; what a server needs
-// beside them comes from Debian.
-func cached(t testing.TB) string {
-	t.Helper()
-	dir := filepath.Join(harness.Root(), ".cache", "clients", "curator")
-	var jars []string
-	for _, pattern := range []string{"zookeeper-3.9.5.jar", "zookeeper-jute-3.9.5.jar", "netty-*.jar", "slf4j-*.jar"} {
-		found, err := filepath.Glob(filepath.Join(dir, pattern))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(found) == 0 {
-			t.Fatalf("no %s in %s: %s", pattern, dir, harness.InstallHint)
-		}
-		jars = append(jars, found...)
-	}
-	for _, name := range []string{"metrics-core.jar", "snappy-java.jar"} {
-		jar := filepath.Join("/usr/share/java", name)
-		if _, err := os.Stat(jar); err != nil {
-			t.Fatalf("%v (Debian: zookeeper): %s", err, harness.InstallHint)
-		}
-		jars = append(jars, jar)
-	}
-	return strings.Join(jars, ":")
-}
-
 // start starts zkcore, alone or as several servers, and a lone Apache. With ZKCORE_TEST_SERVER=apache
 // Apache is compared with itself, which shows what can't be compared.
-func (r *release) start(t *testing.T, servers int) *pair {
+func (r *release) start(t *testing.T, servers int, consensus, store string) *pair {
 	t.Helper()
 	extra := map[string]string{
 		"forceSync":                                "no", // nobody pulls a plug here
@@ -101,7 +73,14 @@ func (r *release) start(t *testing.T, servers int) *pair {
 		"DigestAuthenticationProvider.superDigest": superDigest,
 	}
 	quiet := []string{"-Dorg.slf4j.simpleLogger.defaultLogLevel=error"} // a warning for each frame that is wrong
-	ours := harness.Start(t, harness.Options{Servers: servers, TickTimeMS: tickMS, InitLimit: 100, SyncLimit: 50, Extra: extra, JVMArgs: quiet, ApacheClasspath: r.classpath(t)})
+	own := maps.Clone(extra)
+	own["storage"] = store
+	if store == "bolt" {
+		// Its file is in use all the time.
+		own["zkcore.storage.bolt.cacheBytes"] = "1048576"
+		own["zkcore.storage.bolt.gatherRecords"] = "50"
+	}
+	ours := harness.Start(t, harness.Options{Servers: servers, Args: []string{"--consensus=" + consensus}, TickTimeMS: tickMS, InitLimit: 100, SyncLimit: 50, Extra: own, JVMArgs: quiet, ApacheClasspath: r.classpath(t)})
 	theirs := harness.Start(t, harness.Options{TickTimeMS: tickMS, Extra: extra, Apache: []int{1}, JVMArgs: quiet, ApacheClasspath: r.classpath(t)})
 	rules := r.rules
 	rules.noConfig = servers > 1

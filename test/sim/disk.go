@@ -11,6 +11,7 @@ import (
 
 	"github.com/zkcore/zkcore/core/vfs"
 	"github.com/zkcore/zkcore/plugins/consensus"
+	"github.com/zkcore/zkcore/plugins/storage"
 )
 
 // A disk is a machine's: a file system in memory that knows what of it would survive a power
@@ -63,6 +64,7 @@ func (d *disk) kept() *vfs.Mem { return d.mem.Crash(vfs.LoseAll, 0) }
 
 // replace puts an empty disk in the place of this one.
 func (d *disk) replace() {
+	d.m.shelf.replace()
 	d.mem = vfs.NewMem()
 	d.rotten, d.filled = false, false
 	d.FS = vfs.NewErrors(d.mem, d.check)
@@ -185,6 +187,9 @@ func (d *disk) powerFailed() bool { return d.failed }
 func (d *disk) excuses(err error) bool {
 	if d.rotten && errors.Is(err, consensus.ErrDamaged) {
 		return true // met while it runs; the next start sets the data aside
+	}
+	if d.m.shelf.harm && errors.Is(err, storage.ErrDamaged) {
+		return true // the next start makes its store anew
 	}
 	return d.struck && errors.Is(err, syscall.EIO) || d.full && errors.Is(err, syscall.ENOSPC)
 }

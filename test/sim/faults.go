@@ -67,13 +67,8 @@ func init() {
 			if !m.up || m.wake > w.now || m.node == nil {
 				return false
 			}
-			m.do(func() {
-				if err := m.node.Close(); err != nil {
-					panic(exit{1, err})
-				}
-			})
-			m.end()
-			m.restartIn(w.faultRand.Int64N(s1))
+			m.do(m.peer.Leave)
+			m.leave(w.now+2*s1, w.faultRand.Int64N(s1))
 			return true
 		}},
 		{"pause", 4, func(w *world, m *machine) bool {

@@ -3,6 +3,7 @@ package sim
 import (
 	"math/rand/v2"
 
+	"github.com/zkcore/zkcore/consensus-raft/protocol"
 	"github.com/zkcore/zkcore/core/txnlog"
 	"github.com/zkcore/zkcore/plugins/consensus"
 	"github.com/zkcore/zkcore/test/history"
@@ -27,7 +28,7 @@ func init() {
 				}
 			}
 			m.powerOff()
-			m.held = m.disk.kept()
+			m.held, m.heldStore = m.disk.kept(), m.shelf.durable()
 			m.said = promises{rng: m.said.rng} // it knows nothing of what it said
 			m.disk.replace()
 			return true
@@ -89,7 +90,12 @@ func (w *world) harmDisks() {
 }
 
 // hasJoined says whether the machine was part of an ensemble with the disk that it has now.
-func (m *machine) hasJoined() bool { return m.epochOnDisk(txnlog.CurrentEpoch) > 0 }
+func (m *machine) hasJoined() bool {
+	if s, ok := m.stateOnDisk(); ok {
+		return s.Standing <= protocol.Settling && (len(s.Starts) > 0 || s.Base.Index > 0)
+	}
+	return m.epochOnDisk(txnlog.CurrentEpoch) > 0
+}
 
 // mayLose says whether a majority of the voters is left with all that it has acknowledged if
 // the machine loses its disk, or a part of it: what a majority has lost nobody can bring back.

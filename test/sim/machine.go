@@ -15,8 +15,6 @@ import (
 	"github.com/zkcore/zkcore/core/node"
 	"github.com/zkcore/zkcore/core/vfs"
 	"github.com/zkcore/zkcore/plugins/consensus"
-	"github.com/zkcore/zkcore/plugins/storage"
-	mem "github.com/zkcore/zkcore/storage-mem"
 )
 
 // A machine is a server: a disk that stays, and a process that comes and goes.
@@ -27,6 +25,7 @@ type machine struct {
 	rng      *rand.Rand
 	disk     disk
 	said     promises
+	shelf    shelf // beside the disk: the files of a store that has some
 
 	// The process.
 	up      bool
@@ -41,6 +40,7 @@ type machine struct {
 	role    consensus.Role
 	reign   uint64 // the term in which its member leads, or did last
 	found   int    // how many txns were committed when that began
+	ceiling int64  // the highest epoch that anybody led when it began to look for a leader
 	ends    []*end // of its connections
 
 	// Its clocks: how fast the monotonic one goes, in millionths, and by how much the wall
@@ -54,7 +54,8 @@ type machine struct {
 
 	// held is what its disk had before that was lost: it was there when the machine
 	// acknowledged it. nil when the machine has got everything from a leader since.
-	held *vfs.Mem
+	held      *vfs.Mem
+	heldStore consensus.Zxid // up to where its store had all
 }
 
 // A task is what Go was given and has not begun.
@@ -66,6 +67,7 @@ type task struct {
 func newMachine(w *world, id consensus.ServerID, observer bool) *machine {
 	m := &machine{w: w, id: id, observer: observer, rng: rand.New(rand.NewPCG(w.seed, 100+uint64(id)))}
 	m.disk.init(m)
+	m.shelf.m = m
 	m.said.rng = rand.New(rand.NewPCG(w.seed, 200+uint64(id)))
 	m.rate = 1e6
 	if w.plan.drift > 0 {
@@ -86,6 +88,9 @@ func (m *machine) do(fn func()) {
 	defer func() {
 		switch x := recover().(type) {
 		case nil:
+			if m.up && m.disk.powerFailed() {
+				m.powerOff() // what met it was a chore, whose errors end no process
+			}
 		case exit:
 			m.exited(x)
 		case inv.Broken:
@@ -146,6 +151,7 @@ func (m *machine) end() {
 // powerOff ends the machine: nobody hears of it, and of what was not synced any part is lost.
 func (m *machine) powerOff() {
 	m.recovers()
+	m.shelf.powerOff()
 	if m.up {
 		m.down()
 	}
@@ -157,8 +163,28 @@ func (m *machine) powerOff() {
 	m.restartIn(50*ms + m.rng.Int64N(3*s1))
 }
 
+// leave ends the process in order, once its member has handed over what it has to, or at
+// the end of its patience, and starts it again after a while.
+func (m *machine) leave(until, rest int64) {
+	if m.peer == nil {
+		return
+	}
+	if !m.peer.Left() && m.w.now < until {
+		m.w.after(5*ms, m, func() { m.leave(until, rest) })
+		return
+	}
+	m.do(func() {
+		if err := m.node.Close(); err != nil {
+			panic(exit{1, err})
+		}
+	})
+	m.end()
+	m.restartIn(rest)
+}
+
 func (m *machine) down() {
 	m.up = false
+	m.shelf.kill()
 	m.inc++
 	m.downs++
 	m.wake, m.crashAt = 0, -1
@@ -173,6 +199,7 @@ func (m *machine) start() {
 	w := m.w
 	m.up, m.stopped = true, false
 	m.inc++
+	m.ceiling = w.truth.epoch
 	m.booted = w.now - w.faultRand.Int64N(s1) - s1
 	m.disk.boot()
 	w.stats.Restarts++
@@ -221,7 +248,8 @@ func (m *machine) config() node.Config {
 			w.at(w.now, m, func() { peer.Begin() })
 			return &watchedMember{member, m}, nil
 		},
-		OpenStorage: func(c storage.Config) (storage.Store, error) { return mem.Open(c) },
+		Storage:     m.storeConfig(),
+		OpenStorage: m.openStore,
 		FS:          &m.disk, World: (*nodeWorld)(m),
 		Log:  slog.New(&traceHandler{m: m}),
 		Fail: func(code int, err error) { panic(exit{code, err}) },

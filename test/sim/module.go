@@ -20,7 +20,10 @@ type Peer interface {
 	// seen to have ended.
 	Up(o *machine)
 	Refused(o *machine)
+	// Leave begins what comes before an orderly end, Left says that it is over.
+	Leave()
+	Left() bool
 }
 
 // Modules are those that runs are made with.
-var Modules = []Module{{Name: "zab", Open: openZab}}
+var Modules = []Module{{Name: "zab", Open: openZab}, {Name: "raft", Open: openRaft}}

@@ -34,6 +34,10 @@ type plan struct {
 	disksGapMS int64 // between two faults of diskKinds, on average; 0: there are none
 	disks      []int // places in diskKinds, as often as they are wanted
 
+	storeOptions map[string]string // of a store that writes behind
+	flushMS      int64             // how often it writes by itself, on average; 0: never
+	damageGapMS  int64             // between two damages of its file, on average; 0: there are none
+
 	lures bool // clients go with new sessions to leaders that were left behind
 }
 
@@ -90,5 +94,6 @@ func draw(seed uint64) plan {
 	}
 	p.drawDisks(rand.New(rand.NewPCG(seed, 8)))
 	p.lures = rand.New(rand.NewPCG(seed, 11)).IntN(3) == 0
+	p.drawStore(rand.New(rand.NewPCG(seed, 13)))
 	return p
 }

@@ -3,6 +3,7 @@
 package sim
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"hash/fnv"
@@ -45,7 +46,6 @@ const (
 // to find it. What fails with the mistake must not fail without it.
 func TestPlanted(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // see many
-	m := Modules[0]
 	all := bugs
 	if *plantedOnly != "" {
 		all = slices.DeleteFunc(slices.Clone(bugs), func(b bug) bool {
@@ -58,10 +58,10 @@ func TestPlanted(t *testing.T) {
 	var needed []int
 	for _, b := range all {
 		began := time.Now()
-		f := find(t, m, b)
+		f := find(t, named(cmp.Or(b.in, "zab")), b)
 		took := time.Since(began).Round(100 * time.Millisecond)
 		if f.err == nil {
-			t.Errorf("%-26s    -  in %d seeds, %v: %s", b.name, f.seeds, took, b.what)
+			t.Errorf("%-4s %-26s    -  in %d seeds, %v: %s", b.in, b.name, f.seeds, took, b.what)
 			needed = append(needed, f.seeds+1)
 			continue
 		}
@@ -71,7 +71,7 @@ func TestPlanted(t *testing.T) {
 			_, rest, _ := strings.Cut(f.err.Error(), "\n")
 			first, _, _ = strings.Cut(strings.TrimSpace(rest), "\n")
 		}
-		t.Logf("%-26s %4d  seed %d, %v: %.150s", b.name, f.seeds, f.seed, took, first)
+		t.Logf("%-4s %-26s %4d  seed %d, %v: %.150s", b.in, b.name, f.seeds, f.seed, took, first)
 	}
 	slices.Sort(needed)
 	t.Logf("seeds until it was found: median %d, worst %d, of %d bugs", needed[len(needed)/2], needed[len(needed)-1], len(needed))
@@ -107,7 +107,7 @@ func find(t *testing.T, m Module, b bug) found {
 			return f
 		}
 		simbug.Plant("")
-		err := try(m, f.seed)
+		err := try(m, b.store(), f.seed)
 		if err == nil {
 			return f
 		}
@@ -142,7 +142,7 @@ func search(m Module, b bug, from uint64, done, end int) found {
 					return
 				}
 				seed := from + uint64(n)
-				if err := try(m, seed); err != nil {
+				if err := try(m, b.store(), seed); err != nil {
 					mu.Lock()
 					if n < first.seeds {
 						first = found{n + 1, seed, err}
@@ -157,11 +157,19 @@ func search(m Module, b bug, from uint64, done, end int) found {
 }
 
 // try makes the run of a seed. A bug may well end in a panic.
-func try(m Module, seed uint64) (err error) {
+func try(m Module, st Store, seed uint64) (err error) {
 	defer func() {
 		if x := recover(); x != nil {
 			err = fmt.Errorf("panic: %v\n%s", x, debug.Stack())
 		}
 	}()
-	return Run(m, seed, false).Err
+	return Run(m, st, seed, false).Err
+}
+
+// store is the one that has the bug.
+func (b bug) store() Store {
+	if b.on == "" {
+		return Stores[0]
+	}
+	return storeNamed(b.on)
 }

@@ -15,6 +15,7 @@ import (
 type Result struct {
 	Seed   uint64
 	Module string
+	Store  string
 	Err    error
 	Stats  Stats
 	Hash   uint64 // of all that happened
@@ -23,18 +24,21 @@ type Result struct {
 }
 
 // Run makes the run of a seed.
-func Run(module Module, seed uint64, traced bool) *Result {
-	return run(module, seed, draw(seed), traced)
+func Run(module Module, store Store, seed uint64, traced bool) *Result {
+	return run(module, store, seed, draw(seed), traced)
 }
 
-func run(module Module, seed uint64, p plan, traced bool) *Result {
-	w := newWorld(seed, module, p, traced)
+func run(module Module, store Store, seed uint64, p plan, traced bool) *Result {
+	w := newWorld(seed, module, store, p, traced)
+	defer w.shelve()()
 	w.play()
-	r := &Result{Seed: seed, Module: module.Name, Err: w.err, Stats: w.stats, Hash: w.hash}
+	r := &Result{Seed: seed, Module: module.Name, Store: store.Name, Err: w.err, Stats: w.stats, Hash: w.hash}
 	if w.trace != nil {
 		r.Trace = w.trace.String()
 	}
 	r.Run = w.history()
+	w.checkStores()
+	r.Err = w.err
 	if r.Err == nil {
 		r.Err = judge.Judge(r.Run, judge.Options{ClockDrift: float64(w.plan.drift) / 1e6}).Err()
 	}
@@ -59,6 +63,7 @@ func (w *world) play() {
 	w.faults = true
 	w.harm()
 	w.harmDisks()
+	w.harmStores()
 	w.run(p.faultS * s1)
 	if w.err != nil {
 		return
@@ -98,7 +103,7 @@ func (w *world) lags(m *machine) bool { return w.truth.at[m] != len(w.truth.txns
 // history is what a judge is given.
 func (w *world) history() *history.Run {
 	run := &history.Run{
-		About:   history.About{Name: fmt.Sprintf("%s, seed %d", w.module.Name, w.seed), ExtendedTypes: true, SuperDigest: superDigest},
+		About:   history.About{Name: fmt.Sprintf("%s on %s, seed %d", w.module.Name, w.store.Name, w.seed), ExtendedTypes: true, SuperDigest: superDigest},
 		Records: w.log.Records(),
 		Txns:    w.truth.txns,
 	}

@@ -22,6 +22,7 @@ var (
 	seedFlag  = flag.Uint64("sim.seed", 0, "run this seed alone, and write its trace to -sim.trace")
 	traceFlag = flag.String("sim.trace", "", "the file for the trace of -sim.seed; empty: the end of it is shown")
 	module    = flag.String("sim.module", "", "the consensus module; empty: each in its turn")
+	storeFlag = flag.String("sim.storage", "", "the storage module; empty: each has its share of the seeds")
 	forFlag   = flag.Duration("sim.for", 0, "TestSoak runs for so long")
 )
 
@@ -39,10 +40,25 @@ func chosen(t *testing.T) []Module {
 	return nil
 }
 
+// stores are those to run on.
+func stores(t *testing.T) []Store {
+	if *storeFlag == "" {
+		return Stores
+	}
+	for _, s := range Stores {
+		if s.Name == *storeFlag {
+			s.Share = 100
+			return []Store{s}
+		}
+	}
+	t.Fatalf("-sim.storage: there is no store %q", *storeFlag)
+	return nil
+}
+
 // show fails the test with what is known of a run.
 func show(t *testing.T, r *Result) {
 	t.Helper()
-	again := Run(named(r.Module), r.Seed, true)
+	again := Run(named(r.Module), storeNamed(r.Store), r.Seed, true)
 	trace := again.Trace
 	if *traceFlag != "" {
 		if err := os.WriteFile(*traceFlag, []byte(trace), 0o644); err != nil {
@@ -50,8 +66,8 @@ func show(t *testing.T, r *Result) {
 		}
 	}
 	lines := strings.Split(trace, "\n")
-	t.Errorf("seed %d: %v\n\n%s\n\nagain, with all of its trace:\n  go test ./test/sim -run TestSim -sim.module=%s -sim.seed=%d -sim.trace=trace.txt",
-		r.Seed, r.Err, strings.Join(lines[max(0, len(lines)-40):], "\n"), r.Module, r.Seed)
+	t.Errorf("seed %d: %v\n\n%s\n\nagain, with all of its trace:\n  go test ./test/sim -run TestSim -sim.module=%s -sim.storage=%s -sim.seed=%d -sim.trace=trace.txt",
+		r.Seed, r.Err, strings.Join(lines[max(0, len(lines)-40):], "\n"), r.Module, r.Store, r.Seed)
 }
 
 func named(name string) Module {
@@ -63,9 +79,18 @@ func named(name string) Module {
 	panic("no module " + name)
 }
 
+func storeNamed(name string) Store {
+	for _, s := range Stores {
+		if s.Name == name {
+			return s
+		}
+	}
+	panic("no store " + name)
+}
+
 // many runs seeds on all processors until next says that there is none, and returns what they
 // come to; it stops at the first failure.
-func many(t *testing.T, m Module, next func() (uint64, bool)) Stats {
+func many(t *testing.T, m Module, st Store, next func() (uint64, bool)) Stats {
 	t.Helper()
 	var (
 		mu     sync.Mutex
@@ -88,9 +113,9 @@ func many(t *testing.T, m Module, next func() (uint64, bool)) Stats {
 				if !ok {
 					return
 				}
-				r := Run(m, seed, false)
+				r := Run(m, st, seed, false)
 				if r.Err == nil && seed%100 == 0 {
-					if b := Run(m, seed, false); b.Hash != r.Hash {
+					if b := Run(m, st, seed, false); b.Hash != r.Hash {
 						r.Err = fmt.Errorf("two runs of the seed differ")
 					}
 				}
@@ -111,7 +136,7 @@ func many(t *testing.T, m Module, next func() (uint64, bool)) Stats {
 		return sum
 	}
 	took := time.Since(began)
-	t.Logf("%s: %d seeds in %v: %v; %.1f simulated hours a minute", m.Name, runs, took.Round(time.Second), &sum,
+	t.Logf("%s on %s: %d seeds in %v: %v; %.1f simulated hours a minute", m.Name, st.Name, runs, took.Round(time.Second), &sum,
 		float64(sum.Nanos)/3.6e12/took.Minutes())
 	return sum
 }
@@ -123,14 +148,6 @@ const seedsPerRun, seedsPerModule = 1200, 600
 // everywhere. Those that nobody has seen before come with -sim.fresh, and with TestSoak.
 func TestSim(t *testing.T) {
 	for _, m := range chosen(t) {
-		if *seedFlag != 0 {
-			r := Run(m, *seedFlag, true)
-			t.Logf("%v", &r.Stats)
-			if r.Err != nil {
-				show(t, r)
-			}
-			continue
-		}
 		n, first := max(seedsPerRun/len(Modules), seedsPerModule), uint64(1)
 		if *seedsFlag > 0 {
 			n = *seedsFlag
@@ -138,14 +155,34 @@ func TestSim(t *testing.T) {
 		if *freshFlag {
 			first = fresh()
 		}
-		t.Logf("%s: %d seeds from %d on", m.Name, n, first)
-		i := 0
-		sum := many(t, m, func() (uint64, bool) {
-			i++
-			return first + uint64(i) - 1, i <= n
-		})
+		hurt, ran := map[string]int{}, 0
+		for _, st := range stores(t) {
+			if *seedFlag != 0 {
+				r := Run(m, st, *seedFlag, true)
+				t.Logf("%v", &r.Stats)
+				if r.Err != nil {
+					show(t, r)
+				}
+				continue
+			}
+			n := n * st.Share / 100
+			t.Logf("%s on %s: %d seeds from %d on", m.Name, st.Name, n, first)
+			end := first + uint64(n)
+			sum := many(t, m, st, func() (uint64, bool) {
+				first++
+				return first - 1, first <= end
+			})
+			first = end
+			ran += n
+			for k, n := range sum.Kinds {
+				hurt[k] += n
+			}
+			if st.OnDisk && n >= 100 && !t.Failed() && sum.Kinds[damagedStore] == 0 {
+				t.Errorf("nobody was hurt by a %s", damagedStore)
+			}
+		}
 		for _, k := range slices.Concat(faultKinds, diskKinds) {
-			if n >= seedsPerModule && !t.Failed() && sum.Kinds[k.name] == 0 {
+			if ran >= seedsPerModule*9/10 && !t.Failed() && hurt[k.name] == 0 {
 				t.Errorf("nobody was hurt by a %s", k.name)
 			}
 		}
@@ -156,45 +193,55 @@ func TestSim(t *testing.T) {
 func fresh() uint64 { return uint64(time.Now().UnixNano()) / 1000 % 1e12 }
 
 // TestKept runs the seeds that once found something. Each line of the file has a seed and
-// what it found.
+// what it found; a seed that found it on a certain store has a slash and its name.
 func TestKept(t *testing.T) {
 	f, err := os.Open("testdata/seeds")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	var seeds []uint64
+	seeds := map[string][]uint64{}
 	for in := bufio.NewScanner(f); in.Scan(); {
 		line, _, _ := strings.Cut(in.Text(), " ")
 		if line == "" || line[0] == '#' {
 			continue
 		}
-		seed, err := strconv.ParseUint(line, 10, 64)
-		if err != nil {
-			t.Fatalf("testdata/seeds: %v", err)
+		no, store, _ := strings.Cut(line, "/")
+		if store == "" {
+			store = Stores[0].Name
 		}
-		seeds = append(seeds, seed)
+		seed, err := strconv.ParseUint(no, 10, 64)
+		if err != nil || !slices.ContainsFunc(Stores, func(s Store) bool { return s.Name == store }) {
+			t.Fatalf("testdata/seeds: %q is no seed, or is one on no store: %v", line, err)
+		}
+		seeds[store] = append(seeds[store], seed)
 	}
 	if len(seeds) == 0 {
 		t.Fatal("testdata/seeds is empty")
 	}
 	for _, m := range chosen(t) {
-		i := -1
-		many(t, m, func() (uint64, bool) {
-			i++
-			return seeds[min(i, len(seeds)-1)], i < len(seeds)
-		})
+		for _, st := range stores(t) {
+			seeds, i := seeds[st.Name], -1
+			many(t, m, st, func() (uint64, bool) {
+				if i++; i >= len(seeds) {
+					return 0, false
+				}
+				return seeds[i], true
+			})
+		}
 	}
 }
 
 // TestRepeats: the same seed is the same run.
 func TestRepeats(t *testing.T) {
 	for _, m := range chosen(t) {
-		for seed := range uint64(8) {
-			if a, b := Run(m, seed, false), Run(m, seed, true); a.Hash != b.Hash {
-				t.Errorf("%s: two runs of seed %d differ", m.Name, seed)
-			} else if c := Run(m, seed+100, false); c.Hash == a.Hash {
-				t.Errorf("%s: seeds %d and %d are the same run", m.Name, seed, seed+100)
+		for _, st := range stores(t) {
+			for seed := range uint64(8) {
+				if a, b := Run(m, st, seed, false), Run(m, st, seed, true); a.Hash != b.Hash {
+					t.Errorf("%s on %s: two runs of seed %d differ", m.Name, st.Name, seed)
+				} else if c := Run(m, st, seed+100, false); c.Hash == a.Hash {
+					t.Errorf("%s on %s: seeds %d and %d are the same run", m.Name, st.Name, seed, seed+100)
+				}
 			}
 		}
 	}
@@ -211,12 +258,14 @@ func TestSoak(t *testing.T) {
 	first := seed
 	for time.Now().Before(end) && !t.Failed() {
 		for _, m := range chosen(t) {
-			round := time.Now().Add(min(time.Minute, time.Until(end)))
-			sum := many(t, m, func() (uint64, bool) {
-				seed++
-				return seed, time.Now().Before(round)
-			})
-			fmt.Printf("%s %s: seeds %d to %d: %v\n", time.Now().Format(time.TimeOnly), m.Name, first, seed, &sum)
+			for _, st := range stores(t) {
+				round := time.Now().Add(min(time.Minute, time.Until(end)))
+				sum := many(t, m, st, func() (uint64, bool) {
+					seed++
+					return seed, time.Now().Before(round)
+				})
+				fmt.Printf("%s %s on %s: seeds %d to %d: %v\n", time.Now().Format(time.TimeOnly), m.Name, st.Name, first, seed, &sum)
+			}
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"io"
 	"math/rand/v2"
+	"sort"
 
 	"github.com/zkcore/zkcore/core/txn"
 	"github.com/zkcore/zkcore/core/txnlog"
@@ -120,11 +121,12 @@ func (t *truth) durable(m *machine, z consensus.Zxid) {
 // holds says whether a machine would have a txn after a power cut that loses all it can.
 func (m *machine) holds(z consensus.Zxid) bool {
 	// What was on a disk that is lost since was there when it was acknowledged.
-	return m.holdsOn(m.disk.synced(), z) || m.held != nil && m.holdsOn(m.held.Synced(), z)
+	return m.holdsOn(m.disk.synced(), m.shelf.durable(), z) || m.held != nil && m.holdsOn(m.held.Synced(), m.heldStore, z)
 }
 
-func (m *machine) holdsOn(fs *vfs.Mem, z consensus.Zxid) bool {
-	base := consensus.Zxid(0)
+// holdsOn asks it of a disk, and of a store that has all up to a zxid.
+func (m *machine) holdsOn(fs *vfs.Mem, store, z consensus.Zxid) bool {
+	base := store
 	if files, err := txnlog.ListSnapshots(fs, dataDir); err == nil {
 		for _, f := range files {
 			base = max(base, f.Zxid)
@@ -148,6 +150,10 @@ func (m *machine) holdsOn(fs *vfs.Mem, z consensus.Zxid) bool {
 
 // leads notes that a member leads. Its node may hear of that when it is over, or when there is
 // another leader already: a peer that knows earlier says so.
+//
+// What made it the leader may have come late to the member itself, for example while it was asleep, and others
+// have a leader of a later epoch since. It can commit nothing. But the epochs that were led before it began must be
+// lower, and it must have all that was committed in them.
 func (t *truth) leads(m *machine, r consensus.Role) {
 	if r.Term <= m.reign {
 		return
@@ -157,10 +163,13 @@ func (t *truth) leads(m *machine, r consensus.Role) {
 	if id, ok := t.leaders[r.Epoch]; ok {
 		t.w.fail("I12: nodes %d and %d lead in epoch %d", id, m.id, r.Epoch)
 	}
-	if r.Epoch <= t.epoch {
-		t.w.fail("I09: node %d leads in epoch %d after epoch %d", m.id, r.Epoch, t.epoch)
+	if r.Epoch <= m.ceiling {
+		t.w.fail("I09: node %d leads in epoch %d after epoch %d", m.id, r.Epoch, m.ceiling)
 	}
-	t.leaders[r.Epoch], t.epoch = m.id, r.Epoch
+	if r.Epoch < t.epoch {
+		m.found = sort.Search(len(t.txns), func(i int) bool { return consensus.Zxid(t.txns[i].Zxid).Epoch() >= r.Epoch })
+	}
+	t.leaders[r.Epoch], t.epoch = m.id, max(t.epoch, r.Epoch)
 }
 
 // A watched is a node as its member sees it, with the truth looking on.
@@ -192,8 +201,10 @@ func (c *watched) Role(r consensus.Role) {
 		m.w.fail("node %d: term %d comes after %d", m.id, r.Term, m.role.Term)
 	}
 	m.role = r
-	if r.State != consensus.Looking {
-		m.held = nil // it has the history of a leader
+	if r.State == consensus.Looking {
+		m.ceiling = t.epoch
+	} else {
+		m.held, m.heldStore = nil, 0 // it has the history of a leader
 	}
 	if r.State == consensus.Leading && !r.Standalone {
 		t.leads(m, r)

@@ -22,15 +22,17 @@ type world struct {
 	seed   uint64
 	plan   plan
 	module Module
+	store  Store
 
 	// Chance, a stream for each kind of use: more faults don't change the load.
-	netRand, diskRand, faultRand, loadRand, nodeRand, disksRand, lureRand *rand.Rand
+	netRand, diskRand, faultRand, loadRand, nodeRand, disksRand, lureRand, storeRand *rand.Rand
 
 	now    int64
 	seq    uint64
 	events heap
 
 	machines []*machine // server i is machines[i-1]
+	shelves  string     // where stores have their files; empty: they have none
 	clients  []*client
 	net      network
 	truth    truth
@@ -46,12 +48,12 @@ type world struct {
 	err   error // the first thing that went wrong
 }
 
-func newWorld(seed uint64, module Module, p plan, traced bool) *world {
+func newWorld(seed uint64, module Module, store Store, p plan, traced bool) *world {
 	stream := func(n uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, n)) }
 	w := &world{
-		seed: seed, plan: p, module: module, now: s1,
+		seed: seed, plan: p, module: module, store: store, now: s1,
 		netRand: stream(1), diskRand: stream(2), faultRand: stream(3), loadRand: stream(4), nodeRand: stream(5),
-		disksRand: stream(9), lureRand: stream(10),
+		disksRand: stream(9), lureRand: stream(10), storeRand: stream(12),
 	}
 	w.stats.Kinds = map[string]int{}
 	if traced {
@@ -87,7 +89,7 @@ func (w *world) logf(m *machine, format string, args ...any) {
 		b[i], b[8+i] = byte(w.hash>>(8*i)), byte(w.now>>(8*i))
 	}
 	h.Write(b[:])
-	h.Write([]byte(line))
+	h.Write([]byte(w.hidden(line)))
 	w.hash = h.Sum64()
 	if w.trace == nil {
 		return

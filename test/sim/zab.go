@@ -230,6 +230,12 @@ func (p *zabPeer) Refused(o *machine) {
 	}
 }
 
+// Leave implements Peer: there is nothing to hand over.
+func (p *zabPeer) Leave() {}
+
+// Left implements Peer.
+func (p *zabPeer) Left() bool { return true }
+
 // Listen implements zab.World.
 func (p *zabPeer) Listen() { p.listening = true }
 

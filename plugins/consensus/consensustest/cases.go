@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
@@ -510,6 +512,41 @@ var survivors = []check{
 			z = c.Write(1)
 			c.Agree(z)
 		}
+	}},
+	{"a leader that leaves is asked nothing more", func(t *testing.T, c *Cluster) {
+		c.StartAll()
+		c.Write(10)
+		leader := c.Leader()
+		stop := make(chan struct{})
+		var wg sync.WaitGroup
+		for id, m := range c.Members {
+			if id == leader {
+				continue
+			}
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				for i := int32(0); ; i++ {
+					select {
+					case <-stop:
+						return
+					case <-time.After(200 * time.Microsecond):
+					}
+					// Refused when there is no leader; lost with it.
+					term := m.Status().Role.Term
+					_ = m.Forward(term, []consensus.Request{{Session: int64(id), Cxid: i, Op: 1}})
+					_ = m.Revalidate(term, consensus.Touch{Session: int64(id), TimeoutMS: 4000})
+					_ = m.Sync(term, consensus.SyncID(i))
+				}
+			}()
+		}
+		c.Write(50)
+		c.Stop(leader) // its node hears nothing of them as long as it does not lead
+		c.Leader()
+		close(stop)
+		wg.Wait()
+		c.Start(leader)
+		c.Agree(c.Write(5))
 	}},
 	{"without a majority nobody leads", func(t *testing.T, c *Cluster) {
 		c.StartAll()

@@ -3,6 +3,7 @@ package behind
 import (
 	"fmt"
 
+	"github.com/zkcore/zkcore/plugins/simbug"
 	"github.com/zkcore/zkcore/plugins/storage"
 )
 
@@ -157,6 +158,9 @@ func clone(b []byte) []byte {
 // fill tells the cache what the commit has changed.
 func (c *committer) fill(commit uint64) {
 	for _, ch := range c.changed {
+		if _, known := c.s.cache.peek(ch.hash, pathOf(ch.key)); known && simbug.On("cache-keeps-old") {
+			continue
+		}
 		c.s.cache.put(ch.hash, pathOf(ch.key), commit, c.edit.get(ch.key))
 	}
 }

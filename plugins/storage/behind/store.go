@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/zkcore/zkcore/plugins/simbug"
 	"github.com/zkcore/zkcore/plugins/storage"
 )
 
@@ -137,6 +138,9 @@ func (s *Store) Applied() int64 {
 func (s *Store) Durable() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if simbug.On("durable-when-gathered") {
+		return s.now.applied
+	}
 	return s.durable
 }
 
@@ -286,7 +290,11 @@ func (s *Store) write() error {
 	if err != nil || st.writing.root == nil {
 		return err
 	}
-	err = s.inner.Commit(merged(st.writing, st.applied))
+	upTo := st.applied
+	if simbug.On("flush-says-too-much") {
+		upTo++
+	}
+	err = s.inner.Commit(merged(st.writing, upTo))
 	var v storage.View
 	if err == nil {
 		v = s.inner.View()
@@ -320,7 +328,7 @@ func merged(l layer, zxid int64) *storage.Batch {
 		if !ok {
 			break
 		}
-		if isRecord(key) && e.dead {
+		if isRecord(key) && e.dead && !simbug.On("flush-forgets-deletes") {
 			b.Delete(pathOf(key))
 		}
 	}
@@ -335,7 +343,7 @@ func merged(l layer, zxid int64) *storage.Batch {
 			table, name := entryOf(key)
 			if e.dead {
 				b.TableDelete(table, name)
-			} else {
+			} else if len(e.data) > 0 || !simbug.On("empty-entries-not-written") {
 				b.TablePut(table, name, e.data)
 			}
 		case e.dead:
@@ -375,7 +383,9 @@ func (s *Store) Reset() error {
 	var v storage.View
 	if err == nil {
 		v = s.inner.View()
-		s.cache.clear(s.now.commit + 1) // nobody else changes it now
+		if !simbug.On("reset-keeps-cache") {
+			s.cache.clear(s.now.commit + 1) // nobody else changes it now
+		}
 	}
 	s.mu.Lock()
 	defer s.cond.Broadcast()

@@ -1,4 +1,4 @@
-package zab
+package member
 
 import (
 	"context"
@@ -32,7 +32,8 @@ type textLines struct {
 	leftOut int
 }
 
-func limited(log *slog.Logger) *slog.Logger {
+// Limited is a logger that passes a bounded number of lines of each text a second to log.
+func Limited(log *slog.Logger) *slog.Logger {
 	return slog.New(&limit{log.Handler(), &limitState{texts: map[string]*textLines{}}})
 }
 

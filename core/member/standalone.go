@@ -1,4 +1,4 @@
-package zab
+package member
 
 import (
 	"errors"
@@ -8,20 +8,18 @@ import (
 	"sync"
 	"time"
 
-	"github.com/zkcore/zkcore/consensus-zab/protocol"
 	"github.com/zkcore/zkcore/core/txnlog"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
-// standalone is a server without an ensemble: it leads from the start, and what is
+// Standalone is a server without an ensemble: it leads from the start, and what is
 // on its own disk is committed.
-type standalone struct {
+type Standalone struct {
 	cfg     consensus.Config
 	log     *txnlog.Log
-	journal *journal
-	caller  *caller
-	m       meter
-	quorum  int
+	journal *Journal
+	caller  *Caller
+	m       Meter
 
 	mu      sync.Mutex
 	closed  bool
@@ -41,7 +39,7 @@ type pendingSync struct {
 	zxid consensus.Zxid
 }
 
-var _ consensus.Member = (*standalone)(nil)
+var _ consensus.Member = (*Standalone)(nil)
 
 // sizes are those of the proposals, for an operator.
 type sizes struct{ last, min, max int64 }
@@ -59,22 +57,27 @@ func (s *sizes) add(txns []consensus.Txn) {
 // noSizes is what is said before the first proposal.
 var noSizes = sizes{-1, -1, -1}
 
-// start makes the server lead, after what the log holds above base is delivered.
-func (s *standalone) start(base, last consensus.Zxid) {
+// NewStandalone makes one of a log whose journal and caller do not run yet.
+func NewStandalone(cfg consensus.Config, l *txnlog.Log, j *Journal, c *Caller) *Standalone {
+	return &Standalone{cfg: cfg, log: l, journal: j, caller: c, m: Meter{cfg.Metrics}}
+}
+
+// Start makes the server lead, after what the log holds above base is delivered.
+func (s *Standalone) Start(base, last consensus.Zxid) {
 	s.offered, s.logged, s.given = last, last, base
-	s.journal.gauge.changed = func(d protocol.Disk) {
-		if d != protocol.DiskFull {
-			s.journal.resume()
+	s.journal.Gauge.Changed = func(d Disk) {
+		if d != DiskFull {
+			s.journal.Resume()
 		}
 	}
 	s.sizes = noSizes
-	s.caller.do(func() { s.cfgRole(consensus.Role{Term: 1, Epoch: last.Epoch()}) })
-	s.caller.do(func() {
+	s.caller.Do(func() { s.cfgRole(consensus.Role{Term: 1, Epoch: last.Epoch()}) })
+	s.caller.Do(func() {
 		start := time.Now()
-		err := read(s.log, base, last, func(txns []consensus.Txn) error {
-			s.caller.node.Deliver(txns)
+		err := ReadLog(s.log, base, last, func(txns []consensus.Txn) error {
+			s.caller.Node.Deliver(txns)
 			s.delivered(txns[len(txns)-1].Zxid)
-			if s.caller.isClosed() {
+			if s.caller.Closed() {
 				return consensus.ErrClosed
 			}
 			return nil
@@ -83,26 +86,26 @@ func (s *standalone) start(base, last consensus.Zxid) {
 			return
 		}
 		if err != nil {
-			s.cfg.Fail(exitCode(err), err)
+			s.cfg.Fail(ExitCode(err), err)
 			return
 		}
 		if last > base {
 			s.cfg.Log.Info("transactions after the snapshot delivered", "from", base, "to", last, "ms", time.Since(start).Milliseconds())
-			s.m.since("startup_txns_load_time", start)
+			s.m.Since("startup_txns_load_time", start)
 		}
 		s.lead(last)
 	})
 }
 
 // lead tells the node that it leads, with zxids that follow last.
-func (s *standalone) lead(last consensus.Zxid) {
+func (s *Standalone) lead(last consensus.Zxid) {
 	s.cfg.Log.Info("leading, standalone", "zxid", last)
 	s.cfgRole(consensus.Role{State: consensus.Leading, Epoch: last.Epoch(), Last: last})
 }
 
 // cfgRole makes r, with the next term, the role and tells the node. It runs on the
 // node's goroutine.
-func (s *standalone) cfgRole(r consensus.Role) {
+func (s *Standalone) cfgRole(r consensus.Role) {
 	s.mu.Lock()
 	s.term++
 	r.Term, r.Standalone = s.term, true
@@ -111,11 +114,11 @@ func (s *standalone) cfgRole(r consensus.Role) {
 	}
 	s.role = r
 	s.mu.Unlock()
-	s.caller.node.Role(r)
+	s.caller.Node.Role(r)
 }
 
 // check is the first thing that a call does. mu is held.
-func (s *standalone) check(term uint64) error {
+func (s *Standalone) check(term uint64) error {
 	switch {
 	case s.closed:
 		return consensus.ErrClosed
@@ -125,7 +128,7 @@ func (s *standalone) check(term uint64) error {
 	return nil
 }
 
-func (s *standalone) Propose(term uint64, txns []consensus.Txn) error {
+func (s *Standalone) Propose(term uint64, txns []consensus.Txn) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.check(term); err != nil {
@@ -134,7 +137,7 @@ func (s *standalone) Propose(term uint64, txns []consensus.Txn) error {
 	if len(txns) == 0 {
 		return nil
 	}
-	last, err := dense(s.offered, txns)
+	last, err := Dense(s.offered, txns)
 	if err != nil {
 		return err
 	}
@@ -146,22 +149,22 @@ func (s *standalone) Propose(term uint64, txns []consensus.Txn) error {
 	s.sizes.add(txns)
 	// The order of the journal's queue is that of the zxids: so it is filled under mu.
 	s.pending = append(s.pending, txns...)
-	s.journal.append(txns, s.durable)
-	s.m.add("proposal_count", int64(len(txns)))
+	s.journal.Append(txns, s.durable)
+	s.m.Add("proposal_count", int64(len(txns)))
 	return nil
 }
 
 // nextEpoch begins anew with the counter in the next epoch, when that of this epoch is
 // used up. mu is held.
-func (s *standalone) nextEpoch() {
+func (s *Standalone) nextEpoch() {
 	if s.role.State != consensus.Leading {
 		return
 	}
 	epoch := s.offered.Epoch() + 1
 	s.role.State = consensus.Looking // refuses what comes until the node knows
-	s.journal.do(func() error {
-		s.caller.do(func() { s.cfgRole(consensus.Role{Epoch: epoch - 1}) })
-		s.caller.do(func() {
+	s.journal.Do(func() error {
+		s.caller.Do(func() { s.cfgRole(consensus.Role{Epoch: epoch - 1}) })
+		s.caller.Do(func() {
 			s.mu.Lock()
 			s.offered = consensus.MakeZxid(epoch, 0)
 			s.given = s.offered
@@ -172,18 +175,18 @@ func (s *standalone) nextEpoch() {
 	})
 }
 
-func (s *standalone) Forward(uint64, []consensus.Request) error { return consensus.ErrNotNow }
+func (s *Standalone) Forward(uint64, []consensus.Request) error { return consensus.ErrNotNow }
 
-func (s *standalone) Revalidate(uint64, consensus.Touch) error { return consensus.ErrNotNow }
+func (s *Standalone) Revalidate(uint64, consensus.Touch) error { return consensus.ErrNotNow }
 
-func (s *standalone) Sync(term uint64, id consensus.SyncID) error {
+func (s *Standalone) Sync(term uint64, id consensus.SyncID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.check(term); err != nil {
 		return err
 	}
 	if s.given >= s.offered {
-		s.caller.do(func() { s.caller.node.Synced(id) })
+		s.caller.Do(func() { s.caller.Node.Synced(id) })
 	} else {
 		s.syncs = append(s.syncs, pendingSync{id, s.offered})
 	}
@@ -192,7 +195,7 @@ func (s *standalone) Sync(term uint64, id consensus.SyncID) error {
 
 // durable delivers what is on the disk now. It runs on the journal's goroutine, so what
 // it does is done in order.
-func (s *standalone) durable(z consensus.Zxid) {
+func (s *Standalone) durable(z consensus.Zxid) {
 	s.mu.Lock()
 	n := 0
 	for n < len(s.pending) && s.pending[n].Zxid <= z {
@@ -205,7 +208,7 @@ func (s *standalone) durable(z consensus.Zxid) {
 	s.logged = z
 	s.mu.Unlock()
 	s.caller.deliverNow(txns) // may wait, so without mu
-	s.m.add("commit_count", int64(n))
+	s.m.Add("commit_count", int64(n))
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -213,21 +216,21 @@ func (s *standalone) durable(z consensus.Zxid) {
 	for len(s.syncs) > 0 && s.syncs[0].zxid <= z {
 		id := s.syncs[0].id
 		s.syncs = s.syncs[1:]
-		s.caller.do(func() { s.caller.node.Synced(id) })
+		s.caller.Do(func() { s.caller.Node.Synced(id) })
 	}
 }
 
-func (s *standalone) Checkpoint(saved, needed consensus.Zxid) error {
+func (s *Standalone) Checkpoint(saved, needed consensus.Zxid) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return consensus.ErrClosed
 	}
-	s.journal.do(func() error { return checkpoint(s.log, s.cfg, needed) })
+	s.journal.Do(func() error { return Checkpoint(s.log, s.cfg, needed) })
 	return nil
 }
 
-func (s *standalone) Distrust(at consensus.Zxid, why string) error {
+func (s *Standalone) Distrust(at consensus.Zxid, why string) error {
 	s.mu.Lock()
 	closed := s.closed
 	s.mu.Unlock()
@@ -238,44 +241,51 @@ func (s *standalone) Distrust(at consensus.Zxid, why string) error {
 	return nil
 }
 
-func (s *standalone) Reconfigure(uint64, string) error { return consensus.ErrUnsupported }
+func (s *Standalone) Reconfigure(uint64, string) error { return consensus.ErrUnsupported }
 
-func (s *standalone) Caps() consensus.Caps { return consensus.Caps{} }
+func (s *Standalone) Caps() consensus.Caps { return consensus.Caps{} }
 
-func (s *standalone) Status() consensus.Status {
+func (s *Standalone) Status() consensus.Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return consensus.Status{
-		Role: s.role, Peer: "standalone", Logged: s.logged, Committed: s.given, Quorum: s.quorum,
-		PendingSyncs: len(s.syncs), Disk: s.journal.gauge.picture(), LastProposal: s.sizes.last, MinProposal: s.sizes.min, MaxProposal: s.sizes.max,
+		Role: s.role, Peer: "standalone", Logged: s.logged, Committed: s.given, Quorum: 1,
+		PendingSyncs: len(s.syncs), Disk: s.journal.Gauge.Picture(), LastProposal: s.sizes.last, MinProposal: s.sizes.min, MaxProposal: s.sizes.max,
 	}
 }
 
-func (s *standalone) delivered(z consensus.Zxid) {
+// Idle says that nothing is on its way to the disk: neither txns nor zeros ahead of them.
+func (s *Standalone) Idle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.pending) == 0 && !s.log.Low()
+}
+
+func (s *Standalone) delivered(z consensus.Zxid) {
 	s.mu.Lock()
 	s.given = z
 	s.mu.Unlock()
 }
 
-func (s *standalone) Close() error {
+func (s *Standalone) Close() error {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		<-s.caller.done
+		<-s.caller.Done()
 		return nil
 	}
 	s.closed = true
 	s.mu.Unlock()
-	s.caller.close()
-	<-s.caller.done
-	if err := s.journal.close(); err != nil {
+	s.caller.Close()
+	<-s.caller.Done()
+	if err := s.journal.Close(); err != nil {
 		return fmt.Errorf("transaction log: %w", err)
 	}
 	return nil
 }
 
-// dense checks that txns follow prev without a hole, and returns the last one.
-func dense(prev consensus.Zxid, txns []consensus.Txn) (consensus.Zxid, error) {
+// Dense checks that txns follow prev without a hole, and returns the last one.
+func Dense(prev consensus.Zxid, txns []consensus.Txn) (consensus.Zxid, error) {
 	for i := range txns {
 		if txns[i].Zxid != prev+1 {
 			return prev, fmt.Errorf("propose %v after %v: zxids must follow each other", txns[i].Zxid, prev)
@@ -285,8 +295,8 @@ func dense(prev consensus.Zxid, txns []consensus.Txn) (consensus.Zxid, error) {
 	return prev, nil
 }
 
-// checkpoint begins a new log file and drops those that nobody needs.
-func checkpoint(l *txnlog.Log, cfg consensus.Config, needed consensus.Zxid) error {
+// Checkpoint begins a new log file and drops those that nobody needs.
+func Checkpoint(l *txnlog.Log, cfg consensus.Config, needed consensus.Zxid) error {
 	l.Roll()
 	removed, err := l.Purge(needed)
 	if errors.Is(err, txnlog.ErrNotDurable) {
@@ -302,4 +312,5 @@ func checkpoint(l *txnlog.Log, cfg consensus.Config, needed consensus.Zxid) erro
 	return nil
 }
 
-func version2(dir string) string { return filepath.Join(dir, "version-2") }
+// Version2 is where the files are below a directory of the configuration.
+func Version2(dir string) string { return filepath.Join(dir, "version-2") }

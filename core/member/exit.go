@@ -1,4 +1,4 @@
-package zab
+package member
 
 import (
 	"errors"
@@ -8,8 +8,8 @@ import (
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
-// exitCode is what the process ends with after err of the files of the log.
-func exitCode(err error) int {
+// ExitCode is what the process ends with after err of the files of the log.
+func ExitCode(err error) int {
 	var format *txnlog.FormatError
 	switch {
 	case errors.As(err, &format):

@@ -1,34 +1,43 @@
-package zab
+package member
 
 import (
 	"log/slog"
 	"sync"
 	"time"
 
-	"github.com/zkcore/zkcore/consensus-zab/protocol"
 	"github.com/zkcore/zkcore/core/vfs"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
-// A gauge knows how full the disks are, before a write finds out: a write that failed ends
+// A Gauge knows how full the disks are, before a write finds out: a write that failed ends
 // the process, and one that was not begun does not.
 //
 // Below the reserve the disk is low: there is time to do something about it. With an
 // eighth of the reserve left it is full, and nothing more is written.
-type gauge struct {
+type Gauge struct {
 	fs      vfs.FS
 	dirs    []string
 	reserve int64 // 0: it does not look
 	log     *slog.Logger
-	m       meter
-	// changed is told of each change, in order. It must not wait.
-	changed func(protocol.Disk)
+	m       Meter
+	// Changed is told of each change, in order. It must not wait.
+	Changed func(Disk)
 
 	mu     sync.Mutex
 	state  consensus.Disk
 	need   int64 // bytes that wait to be written
 	failed bool
 }
+
+// Disk is how full the disk is.
+type Disk uint8
+
+// The levels.
+const (
+	DiskOK Disk = iota
+	DiskLow
+	DiskFull
+)
 
 // How often it looks: often enough that a disk does not fill up in between, as far as
 // it is this server that fills it; what others write to it nobody can foresee.
@@ -37,8 +46,9 @@ const (
 	lookEveryFull = 100 * time.Millisecond
 )
 
-func newGauge(fsys vfs.FS, cfg consensus.Config, o *options) *gauge {
-	g := &gauge{fs: fsys, dirs: []string{cfg.LogDir}, reserve: o.reserve, log: cfg.Log, m: meter{cfg.Metrics}}
+// NewGauge makes one for the disks of cfg. Without a reserve, in bytes, it does not look.
+func NewGauge(fsys vfs.FS, cfg consensus.Config, reserve int64) *Gauge {
+	g := &Gauge{fs: fsys, dirs: []string{cfg.LogDir}, reserve: reserve, log: cfg.Log, m: Meter{cfg.Metrics}}
 	if cfg.DataDir != cfg.LogDir {
 		g.dirs = append(g.dirs, cfg.DataDir)
 	}
@@ -47,7 +57,7 @@ func newGauge(fsys vfs.FS, cfg consensus.Config, o *options) *gauge {
 
 // room says whether n bytes may be written now. If not, the gauge looks from time to
 // time, and tells when they may.
-func (g *gauge) room(n int64) bool {
+func (g *Gauge) room(n int64) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.need = n
@@ -58,15 +68,15 @@ func (g *gauge) room(n int64) bool {
 	return !g.state.Full
 }
 
-// measure looks how full the disks are now.
-func (g *gauge) measure() {
+// Measure looks how full the disks are now.
+func (g *Gauge) Measure() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.look()
 }
 
 // look does it. mu is held.
-func (g *gauge) look() {
+func (g *Gauge) look() {
 	if g.reserve <= 0 {
 		return
 	}
@@ -101,32 +111,33 @@ func (g *gauge) look() {
 		return
 	}
 	mb := func(n int64) int64 { return n >> 20 }
-	level := protocol.DiskOK
+	level := DiskOK
 	switch {
 	case s.Full:
-		level = protocol.DiskFull
-		g.m.add("zkcore_disk_full_count", 1)
+		level = DiskFull
+		g.m.Add("zkcore_disk_full_count", 1)
 		g.log.Error("the disk is full: nothing is written or acknowledged until there is space", "dirs", g.dirs, "freeMB", mb(free), "reserveMB", mb(reserve))
 	case s.Low:
-		level = protocol.DiskLow
-		g.m.add("zkcore_disk_low_count", 1)
+		level = DiskLow
+		g.m.Add("zkcore_disk_low_count", 1)
 		g.log.Error("the disk is nearly full: make space", "dirs", g.dirs, "freeMB", mb(free), "reserveMB", mb(reserve))
 	default:
 		g.log.Warn("the disk has space again", "dirs", g.dirs, "freeMB", mb(free), "reserveMB", mb(reserve))
 	}
-	if g.changed != nil {
-		g.changed(level)
+	if g.Changed != nil {
+		g.Changed(level)
 	}
 }
 
-func (g *gauge) picture() consensus.Disk {
+// Picture is what it saw last.
+func (g *Gauge) Picture() consensus.Disk {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.state
 }
 
-// watch looks until done.
-func (g *gauge) watch(done <-chan struct{}) {
+// Watch looks until done.
+func (g *Gauge) Watch(done <-chan struct{}) {
 	if g.reserve <= 0 {
 		return
 	}
@@ -138,8 +149,8 @@ func (g *gauge) watch(done <-chan struct{}) {
 		case <-done:
 			return
 		}
-		g.measure()
-		if g.picture().Full {
+		g.Measure()
+		if g.Picture().Full {
 			t.Reset(lookEveryFull)
 		} else {
 			t.Reset(lookEvery)

@@ -1,4 +1,4 @@
-package zab
+package member
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 
 func TestLimitedLog(t *testing.T) {
 	var b bytes.Buffer
-	log := limited(slog.New(slog.NewTextHandler(&b, nil))).With("port", 3888)
+	log := Limited(slog.New(slog.NewTextHandler(&b, nil))).With("port", 3888)
 	at := time.Unix(1000, 0)
 	line := func(text string) {
 		r := slog.NewRecord(at, slog.LevelWarn, text, 0)

@@ -1,4 +1,4 @@
-package zab
+package member
 
 import (
 	"fmt"
@@ -12,19 +12,20 @@ import (
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
-// A journal writes the log. What it is given is done in order; of what waits while a
+// A Journal writes the log. What it is given is done in order; of what waits while a
 // sync runs, all is written and synced together.
-type journal struct {
+type Journal struct {
 	log   *txnlog.Log
-	gauge *gauge
-	opts  *options
+	Gauge *Gauge
+	slow  time.Duration // a sync that takes longer is worth a line; 0: none is
 	fail  func(code int, err error)
 	slog  *slog.Logger
-	m     meter
+	m     Meter
 	now   func() time.Duration // a clock that goes on
 
-	// Whose turn it is, run's: how many txns are written and not synced, and whom to tell.
+	// Whose turn it is, Run's: how many txns are written and not synced, and whom to tell.
 	written int
+	taken   []job // of a journal that somebody else runs: what it has begun with
 	then    func(consensus.Zxid)
 
 	mu     sync.Mutex
@@ -46,24 +47,25 @@ type job struct {
 	fn   func() error
 }
 
-func newJournal(l *txnlog.Log, g *gauge, o *options, fail func(int, error), lg *slog.Logger, m meter) *journal {
+// NewJournal makes one that writes to l. fail ends the process, with a code.
+func NewJournal(l *txnlog.Log, g *Gauge, slow time.Duration, fail func(int, error), lg *slog.Logger, m Meter) *Journal {
 	start := time.Now()
-	j := &journal{log: l, gauge: g, opts: o, fail: fail, slog: lg, m: m, now: func() time.Duration { return time.Since(start) },
+	j := &Journal{log: l, Gauge: g, slow: slow, fail: fail, slog: lg, m: m, now: func() time.Duration { return time.Since(start) },
 		done: make(chan struct{}), idle: make(chan struct{}, 1), grown: make(chan struct{})}
 	j.more.L = &j.mu
 	return j
 }
 
-// append appends txns, and calls then when they are durable. Of several thens only the
+// Append appends txns, and calls then when they are durable. Of several thens only the
 // last one of what was synced together is called: it says how far.
-func (j *journal) append(txns []consensus.Txn, then func(consensus.Zxid)) {
+func (j *Journal) Append(txns []consensus.Txn, then func(consensus.Zxid)) {
 	j.add(job{txns: txns, then: then})
 }
 
-// do calls fn when all before is durable.
-func (j *journal) do(fn func() error) { j.add(job{fn: fn}) }
+// Do calls fn when all before is durable.
+func (j *Journal) Do(fn func() error) { j.add(job{fn: fn}) }
 
-func (j *journal) add(k job) {
+func (j *Journal) add(k job) {
 	j.mu.Lock()
 	if !j.closed {
 		j.jobs = append(j.jobs, k)
@@ -75,8 +77,8 @@ func (j *journal) add(k job) {
 	}
 }
 
-// run does the jobs until close, and those given before that.
-func (j *journal) run() {
+// Run does the jobs until Close, and those given before that.
+func (j *Journal) Run() {
 	defer close(j.done)
 	go j.grow()
 	defer func() { close(j.idle); <-j.grown }()
@@ -98,7 +100,7 @@ func (j *journal) run() {
 		}
 		if err := j.work(jobs); err != nil {
 			// What is on the disk now nobody knows: not a word of it to anybody.
-			j.fail(exitCode(err), err)
+			j.fail(ExitCode(err), err)
 			return
 		}
 		clear(jobs)
@@ -107,7 +109,7 @@ func (j *journal) run() {
 
 // fits says whether there is space for what the jobs write. If not, they wait: the order
 // is kept, nothing of them is acknowledged, and no write fails that could end the process.
-func (j *journal) fits(jobs []job) bool {
+func (j *Journal) fits(jobs []job) bool {
 	n := int64(0)
 	for i := range jobs {
 		n += int64(size(jobs[i].txns))
@@ -118,16 +120,16 @@ func (j *journal) fits(jobs []job) bool {
 	if n > 0 {
 		n += ahead // once: what is grown into is counted already
 	}
-	// The gauge calls resume: mu is not held here.
-	if n == 0 || j.gauge.room(n) {
+	// The gauge calls Resume: mu is not held here.
+	if n == 0 || j.Gauge.room(n) {
 		return true
 	}
 	j.mu.Lock()
 	j.full = true
 	j.jobs = append(append([]job(nil), jobs...), j.jobs...)
 	j.mu.Unlock()
-	if !j.gauge.picture().Full {
-		j.resume() // it came in between
+	if !j.Gauge.Picture().Full {
+		j.Resume() // it came in between
 	}
 	return false
 }
@@ -135,8 +137,8 @@ func (j *journal) fits(jobs []job) bool {
 // ahead is by how much a file may grow beyond what is appended.
 const ahead = 2 << 20
 
-// resume says that there is space again.
-func (j *journal) resume() {
+// Resume says that there is space again.
+func (j *Journal) Resume() {
 	j.mu.Lock()
 	j.full = false
 	j.more.Signal()
@@ -146,7 +148,7 @@ func (j *journal) resume() {
 	}
 }
 
-func (j *journal) work(jobs []job) error {
+func (j *Journal) work(jobs []job) error {
 	for len(jobs) > 0 || j.written > 0 {
 		var err error
 		if jobs, err = j.step(jobs); err != nil {
@@ -158,7 +160,7 @@ func (j *journal) work(jobs []job) error {
 
 // step does the next thing that is to be done, and returns what is left: it writes the
 // txns up to the next fn, syncs them, or calls the fn.
-func (j *journal) step(jobs []job) ([]job, error) {
+func (j *Journal) step(jobs []job) ([]job, error) {
 	switch {
 	case len(jobs) > 0 && jobs[0].fn == nil:
 		for len(jobs) > 0 && jobs[0].fn == nil {
@@ -180,7 +182,7 @@ func (j *journal) step(jobs []job) ([]job, error) {
 	}
 }
 
-func (j *journal) sync() error {
+func (j *Journal) sync() error {
 	start := j.now()
 	n, then := j.written, j.then
 	j.written, j.then = 0, nil
@@ -190,10 +192,10 @@ func (j *journal) sync() error {
 	}
 	took := j.now() - start
 	then(z)
-	j.m.observe("fsynctime", float64(took)/1e6)
-	j.m.observe("sync_processor_batch_size", float64(n))
-	if j.opts.fsyncWarn > 0 && took > j.opts.fsyncWarn {
-		j.m.add("fsync_threshold_exceed_count", 1)
+	j.m.Observe("fsynctime", float64(took)/1e6)
+	j.m.Observe("sync_processor_batch_size", float64(n))
+	if j.slow > 0 && took > j.slow {
+		j.m.Add("fsync_threshold_exceed_count", 1)
 		j.slog.Warn("fsync of the transaction log took long: clients wait for it", "ms", took.Milliseconds())
 	}
 	if j.log.Low() {
@@ -206,21 +208,21 @@ func (j *journal) sync() error {
 }
 
 // grow fills the file with zeros ahead of its records, beside the writing.
-func (j *journal) grow() {
+func (j *Journal) grow() {
 	defer close(j.grown)
 	for range j.idle {
-		if !j.gauge.room(ahead) {
+		if !j.Gauge.room(ahead) {
 			continue // the next append asks again
 		}
 		if err := j.log.Preallocate(); err != nil {
-			j.fail(exitCode(err), fmt.Errorf("transaction log: preallocate: %w", err))
+			j.fail(ExitCode(err), fmt.Errorf("transaction log: preallocate: %w", err))
 			return
 		}
 	}
 }
 
-// close ends run when the jobs given so far are done, and closes the log.
-func (j *journal) close() error {
+// Close ends Run when the jobs given so far are done, and closes the log.
+func (j *Journal) Close() error {
 	j.mu.Lock()
 	j.closed = true
 	j.more.Broadcast()
@@ -229,9 +231,72 @@ func (j *journal) close() error {
 	return j.log.Close()
 }
 
-// read calls take with the txns above from, up to last, in batches. It fails if one of
+// Drive is for a journal that somebody else runs, one thing at a time with Turn: wake says that
+// there is one, and now is the clock in place of the machine's.
+func (j *Journal) Drive(wake func(), now func() time.Duration) { j.wake, j.now = wake, now }
+
+// Turn does the next thing for the log: a write of all that waits, the sync behind it,
+// which tells what is durable, or a change of another kind.
+func (j *Journal) Turn() error {
+	j.mu.Lock()
+	full := j.full
+	j.mu.Unlock()
+	if full {
+		j.Gauge.Measure()
+	}
+	if len(j.taken) == 0 && j.written == 0 {
+		j.mu.Lock()
+		if !j.full {
+			j.taken, j.jobs = j.jobs, nil
+		}
+		j.mu.Unlock()
+		if len(j.taken) == 0 {
+			return nil
+		}
+		if !j.fits(j.taken) {
+			j.taken = nil
+			return nil
+		}
+	}
+	var err error
+	if j.taken, err = j.step(j.taken); err != nil {
+		return err
+	}
+	select {
+	case <-j.idle:
+		if !j.Gauge.room(ahead) {
+			return nil
+		}
+		return j.log.Preallocate()
+	default:
+		return nil
+	}
+}
+
+// Waits says whether Turn has something to do.
+func (j *Journal) Waits() bool { return len(j.taken) > 0 || j.written > 0 || len(j.jobs) > 0 }
+
+// WaitsForSpace says that the disk is full: Turn looks again, and does nothing else
+// before there is space.
+func (j *Journal) WaitsForSpace() bool { return j.full }
+
+// Finish does what is left for a journal that is driven, and closes the log.
+func (j *Journal) Finish() error {
+	// What can't be written was never acknowledged.
+	for j.Waits() && !j.WaitsForSpace() {
+		if err := j.Turn(); err != nil {
+			return err
+		}
+	}
+	if err := j.log.Close(); err != nil {
+		return fmt.Errorf("transaction log: %w", err)
+	}
+	return nil
+}
+
+// ReadLog calls take with the txns above from, up to last, in batches. It fails if one of
 // them is not there, or if what is not in the log might be one of them.
-func read(l *txnlog.Log, from, last consensus.Zxid, take func([]consensus.Txn) error) error {
+func ReadLog(l *txnlog.Log, from, last consensus.Zxid, take func([]consensus.Txn) error) error {
 	if from >= last {
 		return nil
 	}

@@ -1,0 +1,353 @@
+package protocol
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/zkcore/zkcore/plugins/consensus"
+)
+
+func startAll(t *testing.T, voters int) *network {
+	n := newNetwork(t, voters)
+	for _, id := range n.ids {
+		n.hosts[id].start()
+	}
+	n.leader()
+	n.until("all follow", func() bool {
+		for _, id := range n.ids {
+			if n.hosts[id].role.State == consensus.Looking {
+				return false
+			}
+		}
+		return true
+	})
+	return n
+}
+
+// TestLosesItsTermInMidPipeline: a leader goes on proposing, each txn on top of the last
+// one, while others have elected another leader. Nothing of it survives, and what the new
+// leader proposes is what all deliver.
+func TestLosesItsTermInMidPipeline(t *testing.T) {
+	n := startAll(t, 3)
+	old := n.leader()
+	z := old.propose(old.role.Last+1, 5)
+	n.until("they are delivered", func() bool { return old.last() == z })
+	n.isolate(old.id, true)
+	lost := old.propose(z+1, 3)
+	lost = old.propose(lost+1, 4) // on top of them
+	n.until("another leads", func() bool { h := n.leader(); return h != old })
+	young := n.leader()
+	if young.role.Epoch <= old.role.Epoch && old.role.State == consensus.Leading {
+		t.Fatalf("epoch %d comes after %d", young.role.Epoch, old.role.Epoch)
+	}
+	if young.last() != z {
+		t.Errorf("the new leader leads with %v, delivered was %v", young.last(), z)
+	}
+	old.propose(lost+1, 2) // it may not know yet
+	w := young.propose(young.role.Last+1, 6)
+	n.isolate(old.id, false)
+	n.until("all have the same", func() bool {
+		for _, id := range n.ids {
+			if n.hosts[id].last() != w {
+				return false
+			}
+		}
+		return true
+	})
+	for _, id := range n.ids {
+		h := n.hosts[id]
+		if !slices.Equal(zxids(h.given), zxids(young.given)) {
+			t.Errorf("server %d delivered %v, the leader %v", id, zxids(h.given), zxids(young.given))
+		}
+		if i := slices.IndexFunc(h.given, func(x Txn) bool { return x.Zxid > z && x.Zxid <= lost+2 }); i >= 0 {
+			t.Errorf("server %d delivered %v, of a leader that had lost its term", id, h.given[i].Zxid)
+		}
+		if i := slices.IndexFunc(h.log, func(x Txn) bool { return x.Zxid > z && x.Zxid <= lost+2 }); i >= 0 {
+			t.Errorf("server %d has %v in its log", id, h.log[i].Zxid)
+		}
+	}
+}
+
+// TestDeliversBeforeItLeads: what others have of an earlier term, committed or not, a new
+// leader has delivered before it leads.
+func TestDeliversBeforeItLeads(t *testing.T) {
+	n := startAll(t, 3)
+	old := n.leader()
+	var others []*host
+	for _, id := range n.ids {
+		if id != old.id {
+			others = append(others, n.hosts[id])
+		}
+	}
+	// The others have it on their disks; that they do the leader never hears.
+	for _, o := range others {
+		n.cut[[2]ServerID{o.id, old.id}] = true
+	}
+	z := old.propose(old.role.Last+1, 4)
+	n.settle()
+	for _, o := range others {
+		if len(o.log) != 4 || len(o.given) != 0 {
+			t.Fatalf("server %d has %d txns in its log and %d delivered", o.id, len(o.log), len(o.given))
+		}
+	}
+	old.stop()
+	young := n.leader()
+	if young.last() != z {
+		t.Errorf("the new leader leads at %v, and %v was on a majority's disks", young.last(), z)
+	}
+	n.cut = map[[2]ServerID]bool{}
+	w := young.propose(young.role.Last+1, 1)
+	old.start()
+	n.until("all have it", func() bool { return old.last() == w && others[0].last() == w && others[1].last() == w })
+}
+
+// TestAsleepWhileElected: who was elected, and then asleep, does not lead when it wakes up: others
+// have another leader by then, whose epoch is higher.
+func TestAsleepWhileElected(t *testing.T) {
+	n := newNetwork(t, 3)
+	for _, id := range n.ids {
+		n.hosts[id].start()
+	}
+	var old *host
+	n.until("one is elected", func() bool {
+		for _, id := range n.ids {
+			if h := n.hosts[id]; h.m.leader != nil {
+				old = h
+			}
+		}
+		return old != nil
+	})
+	for _, id := range n.ids {
+		n.hosts[id].lazy = true
+	}
+	n.step() // it is connected, and nobody acknowledges its first entry yet
+	old.asleep, old.lazy = true, false
+	roles := len(old.roles)
+	for _, id := range n.ids {
+		if h := n.hosts[id]; h != old {
+			h.lazy = false
+			h.write()
+			h.run()
+		}
+	}
+	n.settle()
+	if len(old.inbox) == 0 {
+		t.Fatal("nobody has acknowledged anything")
+	}
+	n.isolate(old.id, true)
+	young := n.leader()
+	n.isolate(old.id, false)
+	old.wakes()
+	for range 3 {
+		n.step()
+	}
+	for _, r := range old.roles[roles:] {
+		if r.State == consensus.Leading {
+			t.Errorf("it leads in epoch %d, and server %d in epoch %d", r.Epoch, young.id, young.role.Epoch)
+		}
+	}
+	n.until("it follows", func() bool { return old.role.State == consensus.Following && old.role.Leader == young.id })
+}
+
+// TestReplacedDisk: 1 and 2 have a txn, 3 has not. With the disk of 2 gone and 1 down, 2
+// and 3 are a majority that must not lead. With 1 again they do, and have the txn.
+func TestReplacedDisk(t *testing.T) {
+	n := startAll(t, 3)
+	lead := n.leader()
+	var rest []*host
+	for _, id := range n.ids {
+		if id != lead.id {
+			rest = append(rest, n.hosts[id])
+		}
+	}
+	away, replaced := rest[0], rest[1]
+	away.stop()
+	z := lead.propose(lead.role.Last+1, 3)
+	n.until("the two have it", func() bool { return replaced.last() == z && lead.last() == z })
+	lead.stop()
+	replaced.stop()
+	replaced.file, replaced.log, replaced.state = nil, nil, nil
+	replaced.start()
+	away.start()
+	for range 2000 {
+		n.step()
+		if away.role.State != consensus.Looking || replaced.role.State != consensus.Looking {
+			t.Fatal("they have a leader without the txn")
+		}
+	}
+	lead.start()
+	n.until("all have it", func() bool { return away.last() == z && replaced.last() == z && lead.last() == z })
+}
+
+// TestLostDiskOfAFollower: a server that comes back empty to a leader that counts on what
+// it acknowledged gets all of it before it counts again.
+func TestLostDiskOfAFollower(t *testing.T) {
+	n := startAll(t, 3)
+	lead := n.leader()
+	z := lead.propose(lead.role.Last+1, 20)
+	n.until("all have it", func() bool {
+		return n.hosts[1].last() == z && n.hosts[2].last() == z && n.hosts[3].last() == z
+	})
+	f := n.hosts[n.ids[(slices.Index(n.ids, lead.id)+1)%3]]
+	o := n.hosts[n.ids[(slices.Index(n.ids, lead.id)+2)%3]]
+	f.stop()
+	f.file, f.log, f.state = nil, nil, nil
+	o.stop() // no majority follows without f
+	f.start()
+	for range 500 {
+		n.step()
+		if f.role.State != consensus.Looking {
+			t.Fatal("it serves, and nobody but the leader has said that the leader leads")
+		}
+	}
+	o.start()
+	n.until("it follows", func() bool { return f.role.State == consensus.Following && f.last() == z })
+	s, err := DecodeState(f.file)
+	if err != nil || s.Standing != Proven {
+		t.Errorf("its standing is %v: %v", s.Standing, err)
+	}
+}
+
+// TestHandOver: a leader that leaves hands its leadership over, and nobody waits until it is
+// missed.
+func TestHandOver(t *testing.T) {
+	n := startAll(t, 3)
+	old := n.leader()
+	z := old.propose(old.role.Last+1, 5)
+	n.until("they are delivered", func() bool { return old.last() == z })
+	began := n.now
+	old.m.Leave(n.now)
+	old.run()
+	if old.role.State != consensus.Looking {
+		t.Fatalf("it is %v while it hands over", old.role.State)
+	}
+	n.until("it has left", func() bool { return old.left })
+	old.stop()
+	young := n.leader()
+	if took := n.now - began; took >= Second {
+		t.Errorf("the next leader leads after %d ms: as if nobody had told it", took/Millisecond)
+	}
+	if young.last() != z {
+		t.Errorf("it leads at %v, delivered was %v", young.last(), z)
+	}
+}
+
+// TestHandOverToNobody: a leader that leaves does not wait long for one that is gone.
+func TestHandOverToNobody(t *testing.T) {
+	n := startAll(t, 2)
+	old := n.leader()
+	began := n.now
+	old.m.Leave(n.now)
+	old.run()
+	if old.left {
+		t.Fatal("it hands nothing over")
+	}
+	n.hosts[3-old.id].stop()
+	n.until("it has left", func() bool { return old.left })
+	if took := n.now - began; took > Second/2 {
+		t.Errorf("it leaves after %d ms", took/Millisecond)
+	}
+}
+
+// TestProposalOutOfPlaceEndsTheTerm: what does not go on where the last one ended is not
+// taken in, nor is anything behind it.
+func TestProposalOutOfPlaceEndsTheTerm(t *testing.T) {
+	n := startAll(t, 3)
+	old := n.leader()
+	term := old.role.Epoch
+	old.propose(old.role.Last+2, 1)
+	if old.role.State != consensus.Looking {
+		t.Fatal("it leads on")
+	}
+	n.until("there is a leader of a later term", func() bool { return n.leader().role.Epoch > term })
+	n.until("all follow", func() bool {
+		return n.hosts[1].role.State != consensus.Looking && n.hosts[2].role.State != consensus.Looking && n.hosts[3].role.State != consensus.Looking
+	})
+	for _, id := range n.ids {
+		if got := n.hosts[id].given; len(got) != 0 {
+			t.Errorf("server %d delivered %v", id, zxids(got))
+		}
+	}
+}
+
+// TestSnapshotToOneFarBehind: whose log does not reach the leader's gets the state, and
+// then the log.
+func TestSnapshotToOneFarBehind(t *testing.T) {
+	n := startAll(t, 3)
+	lead := n.leader()
+	f := n.hosts[n.ids[(slices.Index(n.ids, lead.id)+1)%3]]
+	lead.propose(lead.role.Last+1, 3)
+	n.settle()
+	f.stop()
+	z := lead.role.Last + 3
+	for range 20 {
+		z = lead.propose(z+1, 100)
+		n.step()
+	}
+	n.until("delivered", func() bool { return lead.last() == z })
+	lead.cfg.KeepCount = 10
+	lead.m.log.keep = 10
+	lead.state = slices.Clone(lead.given)
+	lead.m.Checkpoint(n.now, z, z)
+	lead.run()
+	z = lead.propose(z+1, 50)
+	f.start()
+	n.until("it has all", func() bool { return f.last() == z && f.role.State == consensus.Following })
+	if len(f.state) == 0 {
+		t.Error("it got no snapshot")
+	}
+	if !slices.Equal(zxids(f.given), zxids(lead.given)) {
+		t.Error("it has another history than the leader")
+	}
+}
+
+// TestSlowDiskAcksNothing: a follower acknowledges what is on its disk, no sooner.
+func TestSlowDiskAcksNothing(t *testing.T) {
+	n := startAll(t, 3)
+	lead := n.leader()
+	for _, id := range n.ids {
+		if id != lead.id {
+			n.hosts[id].lazy = true
+		}
+	}
+	lead.propose(lead.role.Last+1, 5)
+	for range 20 {
+		n.step()
+	}
+	if lead.last() != 0 {
+		t.Errorf("%v is committed, and no follower has it on its disk", lead.last())
+	}
+}
+
+// TestNothingIsDeliveredIntoARestore: what a server has in its log may become committed
+// while the leader's snapshot, which has all of it, is on its way into the node.
+func TestNothingIsDeliveredIntoARestore(t *testing.T) {
+	n := startAll(t, 3)
+	lead := n.leader()
+	f := n.hosts[n.ids[(slices.Index(n.ids, lead.id)+1)%3]]
+	z := lead.propose(lead.role.Last+1, 20)
+	n.until("all have it", func() bool { return f.last() == z })
+	f.stop() // its node has no snapshot: it begins with nothing
+	z = lead.propose(z+1, 20)
+	n.until("delivered", func() bool { return lead.last() == z })
+	lead.m.log.keep = 0
+	lead.state = slices.Clone(lead.given)
+	lead.m.Checkpoint(n.now, z, z)
+	lead.run()
+	f.holds = true
+	f.start()
+	n.until("the snapshot is there", func() bool { return len(f.held) > 0 })
+	for range 100 {
+		n.step()
+	}
+	f.holds = false
+	o := f.held[0]
+	f.held = nil
+	f.do(o)
+	f.run()
+	z = lead.propose(z+1, 1)
+	n.until("it has all", func() bool { return f.last() == z && f.role.State == consensus.Following })
+	if !slices.Equal(zxids(f.given), zxids(lead.given)) {
+		t.Error("it has another history than the leader")
+	}
+}
