@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		bin = dir
-		out, err := exec.Command("go", "build", "-o", bin+"/", "../../cmd/zkcore", "../../cmd/zkcore-storage-mem", "../../cmd/zkcore-storage-bolt", "../../cmd/zkcore-consensus-zab").CombinedOutput()
+		out, err := exec.Command("go", "build", "-o", bin+"/", "../../cmd/zkcore", "../../cmd/zkcore-storage-mem", "../../cmd/zkcore-storage-bolt", "../../cmd/zkcore-consensus-zab", "../../cmd/zkcore-consensus-raft").CombinedOutput()
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "build the modules: %v\n%s", err, out)
 			return 1
@@ -119,5 +119,7 @@ type killable struct {
 }
 
 func TestConsensusContract(t *testing.T) {
-	consensustest.Run(t, process.Consensus(module(t, "zkcore-consensus-zab")))
+	for _, name := range []string{"zab", "raft"} {
+		t.Run(name, func(t *testing.T) { consensustest.Run(t, process.Consensus(module(t, "zkcore-consensus-"+name))) })
+	}
 }
