@@ -68,7 +68,9 @@ func (n *Node) apply(txns []consensus.Txn) bool {
 	if last := txns[len(txns)-1].Data; err == nil && !n.serving && len(last) >= headLen {
 		// What an earlier life of this server, on another disk maybe, numbered by a clock
 		// that went ahead.
+		n.clientsMu.Lock() // numbers may be being reserved still
 		n.ids.Since(int64(binary.BigEndian.Uint64(last[headTime:])))
+		n.clientsMu.Unlock()
 	}
 	differs := err == nil && n.check.at != 0
 	if differs || err != nil {

@@ -90,6 +90,13 @@ func (n *Node) idsFound() {
 	n.moreIDs() // what came from the log or the leader may have gone beyond
 }
 
+// sawID notes a number that is in use. n.mu is held, which does not keep off who reserves.
+func (n *Node) sawID(id int64) {
+	n.clientsMu.Lock()
+	n.ids.Saw(id)
+	n.clientsMu.Unlock()
+}
+
 // moreIDs reserves numbers beside everything else when half of those reserved are given.
 // clientsMu is held.
 func (n *Node) moreIDs() {

@@ -214,7 +214,7 @@ func (n *Node) loaded() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.loading, n.doubt = false, false
-	n.ids.Saw(n.engine.HighestSession(n.cfg.ServerID))
+	n.sawID(n.engine.HighestSession(n.cfg.ServerID))
 }
 
 // Restore replaces the state by a leader's. When it returns nil the state is on

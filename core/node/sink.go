@@ -153,7 +153,7 @@ func (s *sink) Event(watcher uint64, zxid int64, typ int32, path string) {
 // SessionOpened begins to track a session.
 func (s *sink) SessionOpened(id int64, timeoutMS int32) {
 	n := s.n
-	n.ids.Saw(id)
+	n.sawID(id)
 	n.trackMu.Lock()
 	defer n.trackMu.Unlock()
 	switch {
