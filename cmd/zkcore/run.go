@@ -71,6 +71,9 @@ func run(ctx context.Context, cfg *config.Config, crashes int, out io.Writer) er
 		if err := unusableOption(cfg, err); err != nil {
 			return err
 		}
+		if o := (*txnlog.WrongOwner)(nil); errors.As(err, &o) {
+			return unusable(cfg, "consensus", errors.New(o.Text(cfg.File)))
+		}
 		return report(log, "can't start", err)
 	}
 	super.node.Store(n)

@@ -56,8 +56,13 @@ func WriteOwner(fsys vfs.FS, dir, owner string) error {
 	return vfs.WriteFile(fsys, dir, join(dir, OwnerFile+".tmp"), join(dir, OwnerFile), []byte(owner+"\n"))
 }
 
-// WrongOwner is the error of a start with another module than the files are of.
-func WrongOwner(dir, owner, want string) error {
-	return fmt.Errorf("the data in %s is that of --consensus=%s: start with that, or convert it to %s with: zkcore convert --to=%s --config=FILE",
-		dir, owner, want, want)
+// A WrongOwner is the error of a start with another module than the files are of.
+type WrongOwner struct{ Dir, Owner, Want string }
+
+func (e *WrongOwner) Error() string { return e.Text("FILE") }
+
+// Text is the error for who has the configuration in file.
+func (e *WrongOwner) Text(file string) string {
+	return fmt.Sprintf("the data in %s is that of --consensus=%s: start with that, or convert it to %s with: zkcore convert --to=%s --config=%s",
+		e.Dir, e.Owner, e.Want, e.Want, file)
 }

@@ -65,7 +65,7 @@ func convertAndBack(t *testing.T, storage string) {
 		at := len(s.Log())
 		s.Start()
 		s.Wait()
-		if text := since(s, at); !strings.Contains(text, "zkcore convert --to="+to) {
+		if text := since(s, at); !strings.Contains(text, "zkcore convert --to="+to+" --config="+s.Config) {
 			t.Fatalf("%s on the data of %s says:\n%s", to, from, text)
 		}
 		for _, s := range e.Servers {
