@@ -44,6 +44,10 @@ type page struct {
 // check finds out whether b, read at id, can be a page that bbolt wrote. What it
 // can't see is a change of the bytes of a key or a value: those of a leaf have
 // checksums, and those of a branch are compared to what they lead to.
+//
+// It reads mapped memory, which the race detector does not watch, and is most of what there is to do under it.
+//
+//go:norace
 func check(id uint64, b []byte, buckets bool) (page, string) {
 	p := page{id: id, b: b, count: int(native.Uint16(b[10:]))}
 	if got := native.Uint64(b); got != id {

@@ -336,16 +336,19 @@ func startExpiry(t *testing.T, e *harness.Ensemble) func() {
 	var alive []*client.Client
 	var paths []string
 	abandon := func(path string, servers ...string) {
-		c, err := client.Dial(ctx, servers, timeout, client.Options{InOrder: true})
+		var g gate
+		c, err := client.Dial(ctx, servers, timeout, client.Options{InOrder: true, Dial: g.dial})
 		if err != nil {
 			t.Fatal(err)
 		}
 		must(t, c, client.CreateOp{Path: path, Mode: client.Ephemeral})
 		if len(servers) > 1 {
+			g.shut() // or it may be back before anybody sees that it was gone
 			c.Drop()
 			if err := c.WaitState(ctx, client.Disconnected); err != nil {
 				t.Fatal(err)
 			}
+			g.lift()
 			if err := c.WaitState(ctx, client.Connected); err != nil {
 				t.Fatal(err)
 			}

@@ -7,7 +7,8 @@ import (
 	"github.com/zkcore/zkcore/core/zkerr"
 )
 
-// What may differ. Each entry has the sentence that says so; whatever is not here fails. Beside these, names
+// What may differ from Apache. Each entry has the sentence that says so; whatever is not here fails, and nothing of it
+// holds between zkcore and zkcore. Beside these, names
 // of children are sorted before they are compared (docs/compatibility.md: "names of children … sorted"),
 // and so are what "auth:" stands for in an ACL and the events of the ephemerals of one session that ends: Apache
 // takes all of them out of hash tables.
@@ -27,7 +28,7 @@ const setWatchesTells = "setWatches tells of what the client may not read"
 // hide takes out of what Apache has sent the events of a setWatches that zkcore has not sent. Nothing came
 // behind the setWatches in its step, so the client's right to read their znodes can be checked after it.
 func (p *pair) hide(got *[2][]frame) (paths []string) {
-	if len(got[0]) >= len(got[1]) || p.rules.eventsWithoutZxid {
+	if len(got[0]) >= len(got[1]) || p.rules.eventsWithoutZxid || p.rules.same {
 		return nil
 	}
 	var kept []frame
@@ -79,7 +80,7 @@ func (s *side) discount(r *request, h *proto.ReplyHeader) {
 
 // allows says why two frames that differ may do so; "" is that they may not.
 func (r *rules) allows(ours, theirs *frame) string {
-	if ours.req != nil && ours.req == theirs.req && ours.req.Null && ours.code == zkerr.MarshallingError {
+	if !r.same && ours.req != nil && ours.req == theirs.req && ours.req.Null && ours.code == zkerr.MarshallingError {
 		return nullPath
 	}
 	return ""

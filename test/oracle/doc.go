@@ -11,7 +11,8 @@
 //
 // There are two Apaches: 3.9.5, which zkcore says to be like, and Debian's 3.8.0, of which the runs
 // leave out what later releases have changed (releases_test.go). zkcore stands alone or as three servers, whose
-// clients are spread over all of them.
+// clients are spread over all of them. And zkcore is compared with itself, each choice of modules, built in and as
+// processes, with zab and mem (I28): there nothing may differ.
 //
 //	go test ./test/oracle                                       kept sequences, then fresh seeds for a while
 //	go test ./test/oracle -oracle.seeds=1000                    so many seeds for each pair of servers

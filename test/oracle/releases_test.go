@@ -3,15 +3,16 @@ package oracle
 import (
 	"fmt"
 	"maps"
+	"strings"
 	"testing"
 
 	"github.com/zkcore/zkcore/test/harness"
 )
 
-// A release is an Apache to compare with.
+// A release is what zkcore is compared with: an Apache, or zkcore itself with the modules that it has by itself.
 type release struct {
 	name      string
-	classpath func(t testing.TB) string
+	classpath func(t testing.TB) string // nil: zkcore
 	rules     rules
 }
 
@@ -41,6 +42,8 @@ type rules struct {
 	noIPv6 bool
 	// noConfig: of an ensemble there is a text at /zookeeper/config, which a lone server has not.
 	noConfig bool
+	// same: both sides are zkcore, and nothing may differ but session ids, times and where zxids begin (I28).
+	same bool
 	// noLoneCheck: before 3.8.5 a check outside a multi is logged, and not answered.
 	noLoneCheck bool
 }
@@ -57,10 +60,12 @@ var releases = []release{
 	{name: "debian", classpath: harness.ApacheClasspath, rules: rules{
 		eventsWithoutZxid: true, plainCreateInMulti: true, alwaysReadable: true, noWatcherChecks: true, noBadMulti: true, noLoneCheck: true, oneMode: true, noIPv6: true, undecodableTakesZxid: true,
 	}},
+	{name: "zkcore", rules: rules{same: true}},
 }
 
-// start starts zkcore, alone or as several servers, and a lone Apache. With ZKCORE_TEST_SERVER=apache
-// Apache is compared with itself, which shows what can't be compared.
+// start starts zkcore with some modules, alone or as several servers, and what it is compared with: a lone Apache, or
+// as many servers of zkcore with zab and mem built in. With ZKCORE_TEST_SERVER=apache Apache is compared with itself,
+// which shows what can't be compared.
 func (r *release) start(t *testing.T, servers int, consensus, store string) *pair {
 	t.Helper()
 	extra := map[string]string{
@@ -74,19 +79,27 @@ func (r *release) start(t *testing.T, servers int, consensus, store string) *pai
 	}
 	quiet := []string{"-Dorg.slf4j.simpleLogger.defaultLogLevel=error"} // a warning for each frame that is wrong
 	own := maps.Clone(extra)
-	own["storage"] = store
-	if store == "bolt" {
+	if strings.HasSuffix(store, "bolt") {
 		// Its file is in use all the time.
 		own["zkcore.storage.bolt.cacheBytes"] = "1048576"
 		own["zkcore.storage.bolt.gatherRecords"] = "50"
 	}
-	ours := harness.Start(t, harness.Options{Servers: servers, Args: []string{"--consensus=" + consensus}, TickTimeMS: tickMS, InitLimit: 100, SyncLimit: 50, Extra: own, JVMArgs: quiet, ApacheClasspath: r.classpath(t)})
-	theirs := harness.Start(t, harness.Options{TickTimeMS: tickMS, Extra: extra, Apache: []int{1}, JVMArgs: quiet, ApacheClasspath: r.classpath(t)})
+	opt := harness.Options{Servers: servers, Consensus: consensus, Storage: store, TickTimeMS: tickMS, InitLimit: 100, SyncLimit: 50, Extra: own, JVMArgs: quiet}
+	reference := harness.Options{TickTimeMS: tickMS, InitLimit: 100, SyncLimit: 50, Extra: extra, JVMArgs: quiet}
+	name := fmt.Sprintf("Apache (%s)", r.name)
+	if r.classpath == nil {
+		reference.Servers, reference.Consensus, reference.Storage = servers, "zab", "mem"
+		name = "zkcore with zab and mem"
+	} else {
+		reference.Apache = []int{1}
+		opt.ApacheClasspath, reference.ApacheClasspath = r.classpath(t), r.classpath(t)
+	}
+	ours, theirs := harness.Start(t, opt), harness.Start(t, reference)
 	rules := r.rules
-	rules.noConfig = servers > 1
+	rules.noConfig = servers > 1 // it names ports
 	p := &pair{ensembles: [2]*harness.Ensemble{ours, theirs}, rules: &rules, allowed: make(map[string]int)}
-	p.sides[0] = &side{name: "zkcore", addrs: ours.Addrs(), apache: harness.Apache()}
-	p.sides[1] = &side{name: fmt.Sprintf("Apache (%s)", r.name), addrs: theirs.Addrs(), apache: true}
+	p.sides[0] = &side{name: fmt.Sprintf("zkcore with %s and %s", consensus, store), addrs: ours.Addrs(), apache: harness.Apache()}
+	p.sides[1] = &side{name: name, addrs: theirs.Addrs(), apache: r.classpath != nil}
 	if err := p.login(); err != nil {
 		t.Fatal(err)
 	}

@@ -361,7 +361,7 @@ func testStops(t *testing.T, f Factory) {
 }
 
 func testManyChildren(t *testing.T, f Factory) {
-	const up, mixed = 100_000, 20_000
+	const up, mixed = 100_000 / slow, 20_000 / slow
 	r := newRig(t, f)
 	order := rand.New(rand.NewPCG(4, 4)).Perm(mixed)
 	r.commit(func(b *storage.Batch) {
@@ -540,7 +540,7 @@ func testTables(t *testing.T, f Factory) {
 }
 
 func testLargeTable(t *testing.T, f Factory) {
-	const n = 50_000
+	const n = 50_000 / slow
 	r := newRig(t, f)
 	order := rand.New(rand.NewPCG(9, 9)).Perm(n)
 	for from := 0; from < n; from += 1000 {
