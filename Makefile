@@ -117,8 +117,8 @@ fuzz: ## every fuzz target for FUZZTIME
 fuzz-round: ## the same for a few seconds each
 	@scripts/fuzz.sh $(FUZZROUND)
 
-bench: build setup ## the load generator against the floor, zkcore and Apache, as ratios
-	build/zkbench compare --zkcore=build/zkcore $(BENCHFLAGS)
+bench: build setup ## every choice of modules against the floor and Apache, as ratios
+	build/zkbench compare --zkcore=build/zkcore --modules=all $(BENCHFLAGS)
 
 dist: ## zkcore-VERSION.tar.gz in dist/
 	@scripts/dist.sh "$(VERSION)"

@@ -58,7 +58,9 @@ type comparison struct {
 	Loads    []comparedLoad            `json:"loads"`
 	Start    map[string]spread         `json:"start_ms,omitempty"`
 	Memory   map[string]footprint      `json:"memory,omitempty"`
+	Openings map[string]opening        `json:"start_with_znodes,omitempty"`
 	Failover map[string]failoverResult `json:"failover,omitempty"`
+	order    []string                  // of the targets
 }
 
 // A comparedLoad is one workload on every target.
@@ -84,6 +86,8 @@ func (c *cli) compare() error {
 	c.jsonFlag()
 	p := plan{progress: c.err}
 	zkcore := c.fs.String("zkcore", "", "the zkcore binary; without it zkcore is left out")
+	var modules list
+	c.fs.Var(&modules, "modules", "zkcore's modules to compare, such as zab+mem,raft+bolt,zab+mem:processes; all: every choice; without it what is default")
 	zkcoreArgs := c.fs.String("zkcore-args", "", "further arguments of it, blank-separated")
 	apache := c.fs.Bool("apache", true, "include Apache's server of Debian's packages zookeeper and libnetty-java")
 	xmx := c.fs.String("apache-xmx", "2g", "heap limit of Apache's server")
@@ -100,7 +104,7 @@ func (c *cli) compare() error {
 	c.fs.IntVar(&p.Znodes, "znodes", 1000, "znodes to set and to read")
 	c.fs.IntVar(&p.Starts, "starts", 10, "starts of each server")
 	c.fs.IntVar(&p.Failovers, "failovers", 10, "deaths of each leader")
-	c.fs.IntVar(&p.MemoryZnodes, "memory-znodes", 500000, "znodes for the memory of one")
+	c.fs.IntVar(&p.MemoryZnodes, "memory-znodes", 1000000, "znodes for the memory of one, and for a start with them")
 	c.fs.DurationVar(&p.settle, "settle", 3*time.Second, "rest before memory is read")
 	c.fs.StringVar(&p.dir, "dir", "", "folder for the servers' files, on the disk to measure; default: a new one in the temporary folder")
 	if err := c.parse(); err != nil {
@@ -122,7 +126,14 @@ func (c *cli) compare() error {
 		return err
 	}
 	p.targets = append(p.targets, floorTargets(self, p.Size)...)
-	if *zkcore != "" {
+	switch {
+	case *zkcore != "" && len(modules) > 0:
+		ts, err := matrixTargets(*zkcore, strings.Fields(*zkcoreArgs), modules)
+		if err != nil {
+			return err
+		}
+		p.targets = append(p.targets, ts...)
+	case *zkcore != "":
 		t, err := zkcoreTarget(*zkcore, strings.Fields(*zkcoreArgs))
 		if err != nil {
 			return err
@@ -352,12 +363,17 @@ func (cl *cluster) down() {
 	os.RemoveAll(filepath.Dir(cl.dirs[0]))
 }
 
-func (cl *cluster) pids() []int {
-	var ids []int
+// pids are the processes of the servers and of their modules.
+func (cl *cluster) pids() ([]int, error) {
+	var all []int
 	for _, p := range cl.procs {
-		ids = append(ids, p.pid())
+		ids, err := family(p.pid())
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, ids...)
 	}
-	return ids
+	return all, nil
 }
 
 // The three methods make a cluster an ensemble.
@@ -372,6 +388,7 @@ func (p *plan) run(ctx context.Context) (*comparison, error) {
 	res := &comparison{Plan: *p, Machine: machine(), Settings: make(map[string]string)}
 	for _, t := range p.targets {
 		res.Settings[t.name] = t.settings
+		res.order = append(res.order, t.name)
 	}
 	for _, s := range p.Sections {
 		var err error
@@ -442,9 +459,13 @@ func (p *plan) loadsOn(ctx context.Context, t target, n int, names []string, rou
 	if err := cl.up(ctx); err != nil {
 		return err
 	}
+	ids, err := cl.pids()
+	if err != nil {
+		return err
+	}
 	for _, name := range names {
 		l := load{
-			Workload: name, Servers: cl.servers, PIDs: cl.pids(),
+			Workload: name, Servers: cl.servers, PIDs: ids,
 			Connections: p.Connections, Outstanding: p.Outstanding, Size: p.Size, Znodes: p.Znodes,
 			Warmup: p.Warmup, Duration: p.Duration, Keep: true, SessionTimeout: 30 * time.Second,
 		}
@@ -528,7 +549,7 @@ func (p *plan) startOnce(ctx context.Context, t target) (float64, error) {
 }
 
 func (p *plan) memory(ctx context.Context, res *comparison) error {
-	res.Memory = make(map[string]footprint)
+	res.Memory, res.Openings = make(map[string]footprint), make(map[string]opening)
 	for _, t := range p.chosen(1) {
 		if !t.ensemble {
 			continue // a floor keeps nothing
@@ -540,9 +561,15 @@ func (p *plan) memory(ctx context.Context, res *comparison) error {
 		err = cl.up(ctx)
 		if err == nil {
 			var fp footprint
-			fp, err = measureZnodes(ctx, cl.servers, cl.pids(), p.MemoryZnodes, p.Size, p.settle)
+			fp, err = p.footprint(ctx, cl)
 			res.Memory[t.name] = fp
 			p.say("memory of %s: %.0f bytes per znode", t.name, fp.PerZnode)
+		}
+		if err == nil {
+			var o opening
+			o, err = p.openings(ctx, cl)
+			res.Openings[t.name] = o
+			p.say("start of %s with them: %.0f ms, after kill -9 %.0f ms", t.name, o.Clean, o.Killed)
 		}
 		cl.down()
 		if err != nil {
@@ -550,6 +577,14 @@ func (p *plan) memory(ctx context.Context, res *comparison) error {
 		}
 	}
 	return nil
+}
+
+func (p *plan) footprint(ctx context.Context, cl *cluster) (footprint, error) {
+	ids, err := cl.pids()
+	if err != nil {
+		return footprint{}, err
+	}
+	return measureZnodes(ctx, cl.servers, ids, len(cl.procs), p.MemoryZnodes, p.Size, p.settle)
 }
 
 func (p *plan) failovers(ctx context.Context, res *comparison) error {

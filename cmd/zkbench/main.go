@@ -317,7 +317,7 @@ func (c *cli) znodes() error {
 	if len(ids) == 0 || *n < 1 || len(servers) == 0 {
 		return errors.New("znodes: needs -servers, -pids and a number of znodes")
 	}
-	fp, err := measureZnodes(c.ctx, servers, ids, *n, *size, *settle)
+	fp, err := measureZnodes(c.ctx, servers, ids, len(ids), *n, *size, *settle)
 	if err != nil {
 		return err
 	}

@@ -87,11 +87,11 @@ func (c *cli) modules() error {
 	}
 	p.Warmup, p.Duration = res.Warmup, res.Duration
 	for _, which := range processes {
-		built, err := moduleTarget(*bin, *consensus, *storage, "")
+		built, err := moduleTarget(*bin, nil, *consensus, *storage, "")
 		if err != nil {
 			return err
 		}
-		far, err := moduleTarget(*bin, *consensus, *storage, which)
+		far, err := moduleTarget(*bin, nil, *consensus, *storage, which)
 		if err != nil {
 			return err
 		}
@@ -106,8 +106,8 @@ func (c *cli) modules() error {
 }
 
 // moduleTarget is zkcore with these modules, those that which names as processes.
-func moduleTarget(bin, consensus, storage, which string) (target, error) {
-	t, err := zkcoreTarget(bin, nil)
+func moduleTarget(bin string, args []string, consensus, storage, which string) (target, error) {
+	t, err := zkcoreTarget(bin, args)
 	if err != nil {
 		return target{}, err
 	}
@@ -182,17 +182,14 @@ func (p *plan) pairs(ctx context.Context, built, far target, names []string, ser
 }
 
 func (p *plan) loadOnce(ctx context.Context, cl *cluster, name string) (result, error) {
+	ids, err := cl.pids()
+	if err != nil {
+		return result{}, err
+	}
 	l := load{
-		Workload: name, Servers: cl.servers,
+		Workload: name, Servers: cl.servers, PIDs: ids,
 		Connections: p.Connections, Outstanding: p.Outstanding, Size: p.Size, Znodes: p.Znodes,
 		Warmup: p.Warmup, Duration: p.Duration, SessionTimeout: 30 * time.Second,
-	}
-	for _, pid := range cl.pids() {
-		ids, err := family(pid)
-		if err != nil {
-			return result{}, err
-		}
-		l.PIDs = append(l.PIDs, ids...)
 	}
 	if name == "lone" {
 		l.Connections, l.Outstanding = 1, 1

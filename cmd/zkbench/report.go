@@ -13,11 +13,11 @@ import (
 func (c *comparison) text(w io.Writer) {
 	fmt.Fprintln(w, "machine")
 	for _, k := range slices.Sorted(maps.Keys(c.Machine)) {
-		fmt.Fprintf(w, "  %-13s %s\n", k, c.Machine[k])
+		fmt.Fprintf(w, "  %-19s %s\n", k, c.Machine[k])
 	}
 	fmt.Fprintln(w, "settings")
 	for _, name := range c.names() {
-		fmt.Fprintf(w, "  %-13s %s\n", name, c.Settings[name])
+		fmt.Fprintf(w, "  %-19s %s\n", name, c.Settings[name])
 	}
 	fmt.Fprintf(w, "load: %d connections × %d outstanding, values of %d bytes, %d znodes; medians of %d rounds of %v after %v of warm-up\n",
 		c.Plan.Connections, c.Plan.Outstanding, c.Plan.Size, c.Plan.Znodes, c.Plan.Rounds, c.Plan.Duration, c.Plan.Warmup)
@@ -71,6 +71,16 @@ func (c *comparison) text(w io.Writer) {
 			}
 		}
 	}
+	if c.Openings != nil {
+		fmt.Fprintf(w, "\nprocess start to first answer, with these znodes\n")
+		c.table(w, []string{"clean stop ms", "kill -9 ms"}, 0, func(name string) []float64 {
+			o, ok := c.Openings[name]
+			if !ok {
+				return nil
+			}
+			return []float64{o.Clean, o.Killed}
+		})
+	}
 	if c.Failover != nil {
 		fmt.Fprintf(w, "\nthree servers, writes when the leader is killed with -9, %d times\n", c.Plan.Failovers)
 		c.table(w, []string{"min ms", "median ms", "max ms", "worst client's median ms", "reconnections"}, 1, func(name string) []float64 {
@@ -92,13 +102,7 @@ func servers(n int) string {
 
 // names are the targets in the order of the report.
 func (c *comparison) names() []string {
-	var names []string
-	for _, n := range []string{floorName, bareName, zkcoreName, apacheName} {
-		if _, ok := c.Settings[n]; ok {
-			names = append(names, n)
-		}
-	}
-	return names
+	return c.order
 }
 
 // table prints a line for each target that has figures, with the ratios of the column ratio.

@@ -495,7 +495,7 @@ func TestCompareFloors(t *testing.T) {
 }
 
 func TestReportRatios(t *testing.T) {
-	c := comparison{Settings: map[string]string{floorName: "", zkcoreName: "", apacheName: ""}, Loads: []comparedLoad{{
+	c := comparison{Settings: map[string]string{floorName: "", zkcoreName: "", apacheName: ""}, order: []string{floorName, zkcoreName, apacheName}, Loads: []comparedLoad{{
 		Servers: 1, Workload: "get", Targets: map[string]*comparedFigure{
 			floorName: {PerCPUSecond: 4000}, zkcoreName: {PerCPUSecond: 600}, apacheName: {PerCPUSecond: 100},
 		}}}}
@@ -624,6 +624,35 @@ func TestFailover(t *testing.T) {
 		// The pause is a lower bound, and the worst client can't fare better than all together.
 		if f.Gap < 50 || f.Worst < f.Gap || f.Reconnects < 3 {
 			t.Errorf("%+v", f)
+		}
+	}
+}
+
+func TestMatrixTargets(t *testing.T) {
+	dir := t.TempDir()
+	bin := filepath.Join(dir, "zkcore")
+	for _, name := range []string{"zkcore", "zkcore-consensus-zab", "zkcore-storage-bolt"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("abc"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ts, err := matrixTargets(bin, nil, []string{"raft+mem", "zab+bolt:processes"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const sum = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+	want := []string{
+		"consensus=raft\nstorage=mem\n",
+		"consensus=" + dir + "/zkcore-consensus-zab\nzkcore.plugin.zab.sha256=" + sum + "\nstorage=" + dir + "/zkcore-storage-bolt\nzkcore.plugin.bolt.sha256=" + sum + "\n",
+	}
+	for i := range want {
+		if ts[i].config != want[i] {
+			t.Errorf("%s: %q, want %q", ts[i].name, ts[i].config, want[i])
+		}
+	}
+	for _, bad := range []string{"zab", "+mem", "zab+", "raft+mem:processes"} {
+		if _, err := matrixTargets(bin, nil, []string{bad}); err == nil {
+			t.Errorf("%q is taken", bad)
 		}
 	}
 }

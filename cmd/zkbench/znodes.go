@@ -29,10 +29,11 @@ type footprint struct {
 // childrenPerParent keeps parents to a size that every client can list.
 const childrenPerParent = 10000
 
-// measureZnodes loads n znodes and compares the servers' memory before and after. A JVM that has
+// measureZnodes loads n znodes and compares the servers' memory before and after; copies is how many servers these
+// are, each of which keeps all of them. A JVM that has
 // just collected gets the benefit of it: it is asked to, where jcmd is there; others are left to
 // themselves for the settling time.
-func measureZnodes(ctx context.Context, servers []string, pids []int, n, size int, settle time.Duration) (footprint, error) {
+func measureZnodes(ctx context.Context, servers []string, pids []int, copies, n, size int, settle time.Duration) (footprint, error) {
 	s, err := dial(servers[0], 30*time.Second, 0, nil)
 	if err != nil {
 		return footprint{}, err
@@ -83,7 +84,7 @@ func measureZnodes(ctx context.Context, servers []string, pids []int, n, size in
 		return footprint{}, err
 	}
 	fp.After, fp.Peak, fp.HeapAfter = after.RSS, after.PeakRSS, heap
-	total := float64(n) * float64(max(1, len(pids))) // every server keeps all of them
+	total := float64(n) * float64(max(1, copies))
 	fp.PerZnode = float64(fp.After-fp.Before) / total
 	fp.HeapPer = float64(fp.HeapAfter-fp.HeapBefore) / total
 	return fp, nil
