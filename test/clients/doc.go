@@ -1,6 +1,6 @@
 // Package clients holds no code but tests: ZooKeeper's real clients, unchanged, against real servers.
 //
-// Apache's Java shell, kazoo, the C client, Curator and go-zookeeper each go through what their users
+// Apache's Java shell, kazoo, the C client, Curator, go-zookeeper and node-zookeeper-client each go through what their users
 // do with them, the death of the server they are connected to included; and a broker's registration,
 // as Kafka does it, is played through on go-zookeeper. Clients in other languages are small programs
 // in a folder of their own. They print one line for each case and ask the Go test to kill and start

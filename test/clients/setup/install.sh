@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the ZooKeeper clients that test/clients runs, and the tools by which test/nemesis makes
 # networks and disks: Debian packages, and under .cache/clients of the checkout a Python venv with
-# kazoo and the jars of Curator. What is there already is left alone, so a second run takes no time. Works as root, and with sudo for the packages otherwise.
+# kazoo, the jars of Curator and a Node client. What is there already is left alone, so a second run takes no time. Works as root, and with sudo for the packages otherwise.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -22,6 +22,7 @@ command -v mvn >/dev/null || packages+=(maven)
 { command -v ip && command -v tc; } >/dev/null || packages+=(iproute2)
 command -v nft >/dev/null || packages+=(nftables)
 command -v mkfs.ext4 >/dev/null || packages+=(e2fsprogs)
+{ command -v node && command -v npm; } >/dev/null || packages+=(nodejs npm)
 if ! command -v python3 >/dev/null || ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
 	packages+=(python3 python3-venv)
 fi
@@ -64,4 +65,13 @@ if ! done_with curator "$here/curator/pom.xml"; then
 	mvn -B -q -f "$here/curator/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
 		-DoutputDirectory="$cache/curator"
 	stamp curator "$here/curator/pom.xml"
+fi
+
+if ! done_with node "$here/node/package-lock.json"; then
+	echo "install.sh: node-zookeeper-client"
+	rm -rf "$cache/node"
+	mkdir "$cache/node"
+	cp "$here/node/package.json" "$here/node/package-lock.json" "$cache/node/"
+	(cd "$cache/node" && npm ci --silent --ignore-scripts --no-audit --no-fund)
+	stamp node "$here/node/package-lock.json"
 fi
