@@ -925,8 +925,11 @@ func testWalkCommit(t *testing.T, f Factory) {
 	r := newRig(t, f)
 	r.commit(build)
 	old := r.view()
-	step := 0
+	step, calls := 0, 0
 	commit := func() bool {
+		if calls++; calls%slow != 0 {
+			return true
+		}
 		step++
 		done := make(chan struct{})
 		go func() {
@@ -1067,7 +1070,7 @@ func testReaders(t *testing.T, f Factory) {
 		})
 	}
 	deadline := time.Now().Add(hung)
-	commits, enough := 2000, int64(500)
+	commits, enough := 2000/slow, int64(500/slow)
 	if f.Far {
 		commits, enough = 300, 20
 	}
@@ -1094,7 +1097,7 @@ func testSharedView(t *testing.T, f Factory) {
 	var stop atomic.Bool
 	wg.Go(func() {
 		defer stop.Store(true)
-		for step := range 300 {
+		for step := range 300 / slow {
 			b := &storage.Batch{Zxid: int64(step + 2)}
 			build(b)
 			change(b, step)
@@ -1102,7 +1105,7 @@ func testSharedView(t *testing.T, f Factory) {
 				t.Errorf("Commit: %v", err)
 				return
 			}
-			if step%50 == 49 {
+			if step%20 == 19 {
 				if err := r.s.Reset(); err != nil {
 					t.Errorf("Reset: %v", err)
 				}
