@@ -18,6 +18,7 @@ type target struct {
 	name     string
 	settings string // what is not default, for the report
 	ensemble bool   // can be more than one server
+	config   string // further lines of its zoo.cfg
 	// command makes the process of the server whose files lie in dir, which holds its zoo.cfg.
 	command func(dir string, clientPort int) *exec.Cmd
 }
@@ -285,7 +286,7 @@ func (p *plan) lay(t target, n int) (*cluster, error) {
 			return nil, err
 		}
 		cfg := fmt.Sprintf("tickTime=2000\ninitLimit=10\nsyncLimit=5\ndataDir=%s\nclientPort=%d\nclientPortAddress=127.0.0.1\nmaxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=*\n",
-			filepath.Join(d, "data"), cl.ports[i])
+			filepath.Join(d, "data"), cl.ports[i]) + t.config
 		if n > 1 {
 			cfg += members.String()
 			if err := os.WriteFile(filepath.Join(d, "data", "myid"), fmt.Appendf(nil, "%d\n", i+1), 0o644); err != nil {

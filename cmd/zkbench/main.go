@@ -61,6 +61,7 @@ other measurements:
   start -- COMMAND…             time from process start to the first answer
   failover                      longest pause in writes when the leader is killed
   compare                       floor, zkcore and Apache side by side
+  modules                       zkcore's modules as processes and built in, side by side
   floor                         run the server that does the least possible
 
 zkbench WHAT -h lists the flags.
@@ -86,6 +87,8 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return c.failover()
 	case "compare":
 		return c.compare()
+	case "modules":
+		return c.modules()
 	}
 	if _, ok := workloads[name]; ok {
 		return c.workload(name)
