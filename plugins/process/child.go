@@ -21,6 +21,7 @@ import (
 type child struct {
 	cmd     *exec.Cmd
 	file    *os.File // what is started
+	socket  *os.File // what a member's frames travel on, its end of it; nil: it has none
 	args    []string
 	running *Running
 	path    string
@@ -59,6 +60,11 @@ func (c *child) Start(context.Context) error {
 	theirs := []*os.File{in, out, errs, c.file}
 	c.cmd.Path, c.cmd.Args = opened(c.file), append([]string{c.path}, c.args...)
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = in, out, errs
+	if c.socket != nil {
+		theirs = append(theirs, c.socket)
+		c.cmd.ExtraFiles = []*os.File{c.socket}
+		c.cmd.Env = append(c.cmd.Env, fmt.Sprintf("%s=%d", socketKey, 3)) // behind stdin, stdout and stderr
+	}
 	c.cmd.SysProcAttr = attributes()
 	c.stdin, c.stdout = stdin, stdout
 
