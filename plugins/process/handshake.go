@@ -20,8 +20,8 @@ var handshake = plugin.HandshakeConfig{
 
 const pluginName = "module"
 
-// socketKey is the variable that tells a member the number of the descriptor on which its frames
-// may travel.
+// socketKey is the variable that tells a member the number of the descriptor from which its
+// node's frames come; its own go to the one behind that.
 const socketKey = "ZKCORE_MODULE_SOCKET"
 
 // Flow control: how much may be under way in one direction.

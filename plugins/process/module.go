@@ -127,7 +127,7 @@ func (m *module) start() error {
 		file.Close()
 		return fmt.Errorf("module %s: make a folder for its socket: %w", m.cfg.Path, err)
 	}
-	var theirs *os.File
+	var theirs []*os.File
 	if m.kind == kindConsensus && !m.cfg.noSocket {
 		if m.line, theirs, err = socketPair(m.cfg.MaxMessage); err != nil {
 			file.Close()
@@ -140,7 +140,7 @@ func (m *module) start() error {
 		VersionedPlugins: map[int]plugin.PluginSet{m.cfg.version: {pluginName: connect{}}},
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
 			m.child = &child{
-				cmd: &exec.Cmd{Env: cmd.Env}, file: file, socket: theirs, path: m.cfg.Path, args: m.cfg.args, running: m.cfg.Running,
+				cmd: &exec.Cmd{Env: cmd.Env}, file: file, sockets: theirs, path: m.cfg.Path, args: m.cfg.args, running: m.cfg.Running,
 				log: newLogReader(m.cfg.Log, m.log), done: make(chan struct{}), late: m.cfg.StartTimeout,
 			}
 			return m.child, nil
@@ -163,9 +163,7 @@ func (m *module) start() error {
 	case err == nil:
 	case m.child == nil:
 		file.Close()
-		if theirs != nil {
-			theirs.Close()
-		}
+		closeAll(theirs)
 		m.plug.Kill()
 		return &Refused{m.cfg.Path, err}
 	default:
@@ -194,6 +192,12 @@ func (m *module) start() error {
 	}
 	m.log.Info("module runs", "pid", m.child.ID(), "version", m.version())
 	return nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
 }
 
 // hangUp closes the line, if there is one.

@@ -32,7 +32,7 @@ func ServeStorage(open storage.Open) {
 func ServeConsensus(open consensus.Open) {
 	s := &memberServer{open: open}
 	if fd, err := strconv.Atoi(os.Getenv(socketKey)); err == nil {
-		if s.socket, err = inherited(uintptr(fd)); err != nil {
+		if s.socket, err = inherited(fd); err != nil {
 			Fail(consensus.ExitUnexpected, fmt.Errorf("the server's socket: %w", err))
 		}
 		go s.take()

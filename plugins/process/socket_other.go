@@ -8,8 +8,8 @@ import (
 )
 
 // socketPair has nothing: here a process can't be started with a socket.
-func socketPair(int) (ours line, theirs *os.File, err error) { return nil, nil, nil }
+func socketPair(int) (ours line, theirs []*os.File, err error) { return nil, nil, nil }
 
-func inherited(uintptr) (line, error) {
+func inherited(int) (line, error) {
 	return nil, errors.New("a process of this system is started with no socket")
 }
