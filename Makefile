@@ -64,7 +64,7 @@ e2e: build ## real processes: ensembles, kills, bad input
 
 # The whole suite with both modules as processes, without what chooses its own modules and has run already; and
 # for each other combination what a module's place could change most.
-E2EOWN := TestBolt|TestStorageMoves|TestModule|TestPluginCommand
+E2EOWN := TestBolt|TestStorageMoves|TestModule|TestPluginCommand|TestStoodStill
 E2ESHORT := ^(TestKillAll|TestPausedLeader|TestTrunc)$$
 e2e-modules: build ## the same over the combinations of modules, built in and as processes
 	ZKCORE_TEST_CONSENSUS=process:zab ZKCORE_TEST_STORAGE=process:mem go test -count=1 -timeout 15m ./test/e2e -skip '$(E2EOWN)'

@@ -168,8 +168,9 @@ func (s *memberServer) frame(frame []byte) error {
 		if r.proto(w); r.bad {
 			return errGarbage
 		}
-		go s.silence.watch(nodePatience(w), func(after time.Duration) {
-			logTo(stderr, slog.LevelInfo).Error("the server has said nothing: the member ends, so that the others go on without it", "for", after)
+		s.silence.limit(nodePatience(w))
+		go s.silence.watch(func(after time.Duration) {
+			logTo(stderr, slog.LevelInfo).Error(fmt.Sprintf("the server has said nothing for %v: the member has ended, so that the others go on without it", after), silenceKey, true)
 			os.Exit(1)
 		})
 		go s.start(w)
@@ -299,7 +300,11 @@ func (s *memberServer) start(w *pb.ConsensusConfig) {
 	m, err := s.open(cfg, s)
 	o := &pb.Opened{Error: toWire(err)}
 	if err == nil {
-		o.CanReconfigure = m.Caps().Reconfigure
+		caps := m.Caps()
+		o.CanReconfigure = caps.Reconfigure
+		if caps.Silence > 0 {
+			s.silence.limit(caps.Silence)
+		}
 		s.mu.Lock()
 		s.member = m
 		s.mu.Unlock()

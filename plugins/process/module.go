@@ -315,7 +315,7 @@ func (m *module) fail(why error) error {
 	}
 	first := m.died == nil
 	if first {
-		m.died = &Died{Module: m.name(), Err: why, Code: m.child.log.failure()}
+		m.died = &Died{Module: m.name(), Err: why, Code: m.child.log.failure(), Silence: m.child.log.silence()}
 		m.told = make(chan struct{})
 	}
 	died, told := m.died, m.told
