@@ -231,8 +231,17 @@ func txn(z consensus.Zxid, data string) []consensus.Txn {
 
 // TestMember: what crosses beside the contract's calls.
 func TestMember(t *testing.T) {
+	t.Run("on its socket", func(t *testing.T) { testMember(t, as(t, "member")) })
+	t.Run("without sockets", func(t *testing.T) {
+		c := as(t, "member")
+		c.noSocket = true
+		testMember(t, c)
+	})
+}
+
+func testMember(t *testing.T, c Config) {
 	n := newFakeNode()
-	m := openMemberOf(t, as(t, "member"), n, func(code int, err error) { t.Errorf("Fail(%d, %v)", code, err) })
+	m := openMemberOf(t, c, n, func(code int, err error) { t.Errorf("Fail(%d, %v)", code, err) })
 	n.wait(t, "leading", func() bool { return n.role.State == consensus.Leading })
 	n.wait(t, "metrics", func() bool {
 		return n.counts["proposals"] == 2 && n.seen["latency"] == 1.5 && n.seen["latency_by me"] == 2.5
