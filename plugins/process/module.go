@@ -181,8 +181,8 @@ func (m *module) start() error {
 			return &Refused{m.cfg.Path, fmt.Errorf("it speaks another version than this server, which speaks %d: %w", m.cfg.version, err)}
 		}
 		died := &Died{Module: m.name(), Err: fmt.Errorf("it does not start: %w", err), Code: m.child.log.failure()}
-		if died.Code != 0 {
-			died.Err = m.child.how()
+		if died.Code != 0 || m.child.log.lastWord() != "" {
+			died.Err = m.child.how() // go-plugin says only that it has read nothing, if it looks too early
 		}
 		if !inTime {
 			died.Err = fmt.Errorf("it does not answer within %v of its start", m.cfg.StartTimeout)
