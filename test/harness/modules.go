@@ -132,5 +132,6 @@ func (s *Server) Freeze() {
 		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 			s.t.Fatal(err)
 		}
+		s.awaitStopped(pid)
 	}
 }
