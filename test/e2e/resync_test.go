@@ -103,7 +103,7 @@ func TestSnap(t *testing.T) {
 // an ensemble that went on without: it must forget it.
 func TestTrunc(t *testing.T) {
 	// Under Raft it is the election timeout that keeps the leader a leader meanwhile.
-	e := harness.Start(t, harness.Options{Servers: 3, TickTimeMS: 500, SyncLimit: 20, Extra: map[string]string{"zkcore.raft.electionMs": "10000"}})
+	e := harness.Start(t, harness.Options{Servers: 3, TickTimeMS: 500, SyncLimit: 20, Extra: map[string]string{"zkcore.raft.electionMs": "3000"}})
 	old := e.Leader()
 	c := connect(t, old.Addr())
 	writeMany(t, c, "/before", 50, 20)
