@@ -68,10 +68,9 @@ E2EOWN := TestBolt|TestStorageMoves|TestModule|TestPluginCommand|TestStoodStill
 E2ESHORT := ^(TestKillAll|TestPausedLeader|TestTrunc)$$
 e2e-modules: build ## the same over the combinations of modules, built in and as processes
 	ZKCORE_TEST_CONSENSUS=process:zab ZKCORE_TEST_STORAGE=process:mem go test -count=1 -timeout 15m ./test/e2e -skip '$(E2EOWN)'
-	@for c in zab process:zab; do for s in mem bolt process:mem process:bolt; do \
-		case "$$c $$s" in "zab mem"|"process:zab process:mem") continue ;; esac; \
-		echo "== $$c $$s"; ZKCORE_TEST_CONSENSUS=$$c ZKCORE_TEST_STORAGE=$$s go test -count=1 -timeout 5m ./test/e2e -run '$(E2ESHORT)' || exit 1; \
-	done; done
+	@for m in zab,bolt zab,process:mem zab,process:bolt process:zab,mem process:zab,bolt process:zab,process:bolt process:raft,process:bolt; do \
+		echo "== $$m"; ZKCORE_TEST_CONSENSUS=$${m%,*} ZKCORE_TEST_STORAGE=$${m#*,} go test -count=1 -timeout 5m ./test/e2e -run '$(E2ESHORT)' || exit 1; \
+	done
 
 sim: ## ensembles in virtual time, from seeds
 	go test -count=1 -timeout 30m ./test/sim/...
