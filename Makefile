@@ -68,7 +68,7 @@ e2e: build ## real processes: ensembles, kills, bad input
 # The end-to-end suite over the combinations of modules: e2e is all of it with zab and mem. Here it is all of it for
 # Raft with bolt, and for zab with mem as processes, without what chooses its own modules and has run already; for
 # the other combinations it is what a module's place could change most.
-E2EOWN := TestBolt|TestRaft|TestConvert|TestStorageMoves|TestModule|TestPluginCommand
+E2EOWN := TestBolt|TestRaft|TestConvert|TestStorageMoves|TestModule|TestPluginCommand|TestStoodStill
 E2ESHORT := ^(TestKillAll|TestPausedLeader|TestTrunc)$$
 E2EFULL := raft+bolt process:zab+process:mem
 E2EREST := zab+bolt raft+mem zab+process:bolt process:raft+mem process:zab+process:bolt process:raft+process:mem process:raft+process:bolt

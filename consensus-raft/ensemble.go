@@ -728,7 +728,10 @@ func (e *ensemble) Distrust(at consensus.Zxid, why string) error {
 
 func (e *ensemble) Reconfigure(uint64, string) error { return consensus.ErrUnsupported }
 
-func (e *ensemble) Caps() consensus.Caps { return consensus.Caps{} }
+// Caps says that the others wait for one to two election timeouts.
+func (e *ensemble) Caps() consensus.Caps {
+	return consensus.Caps{Silence: 2 * e.opts.election}
+}
 
 func (e *ensemble) Status() consensus.Status {
 	e.mu.Lock()

@@ -44,6 +44,9 @@ const crashesFlag = "module-crashes"
 // forgotten is how long modules must have run for their crashes to count no more.
 const forgotten = 10 * time.Minute
 
+// leastSilence is how long a server must have run for a module to have heard nothing of it.
+const leastSilence = 2 * time.Second
+
 // The first restart comes at once, or nearly so; the wait doubles up to the last.
 const (
 	firstWait = 100 * time.Millisecond
@@ -84,9 +87,15 @@ func (s *supervisor) restart(d *process.Died) {
 	if n := s.node.Load(); n != nil {
 		n.Cut()
 	}
+	ran := time.Since(s.began)
 	crashes := s.crashes + 1
-	if time.Since(s.began) > forgotten {
+	if ran > forgotten {
 		crashes = 1
+	}
+	// That this process stood still is no fault of a module. One that says so at once is a fault.
+	stood := d.Silence && d.Code == 0 && ran > leastSilence
+	if stood {
+		crashes--
 	}
 	switch {
 	case d.Code != 0:
@@ -100,8 +109,13 @@ func (s *supervisor) restart(d *process.Died) {
 			"zkcore.plugin.maxCrashes", s.max, "exit", consensus.ExitModule)
 		s.exit(consensus.ExitModule)
 	}
-	s.log.Error("a module's process is gone: serving nobody until it runs again and the state is read from disk", "module", d.Module, "error", d.Err,
-		"crashes", crashes, "again", waitAfter(crashes))
+	if stood {
+		s.log.Error("this server stood still, and its module has ended: serving nobody until it runs again and the state is read from disk",
+			"module", d.Module, "error", d.Err, "crashes", crashes)
+	} else {
+		s.log.Error("a module's process is gone: serving nobody until it runs again and the state is read from disk", "module", d.Module, "error", d.Err,
+			"crashes", crashes, "again", waitAfter(crashes))
+	}
 	s.running.Kill()
 	if err := s.exec(crashes); err != nil {
 		s.log.Error("stopping: the server can't start itself again", "error", err, "exit", consensus.ExitModule)

@@ -24,6 +24,7 @@ func TestWaits(t *testing.T) {
 // TestSupervisor: which deaths begin anew, which end the server, and with what.
 func TestSupervisor(t *testing.T) {
 	gone := &process.Died{Module: "storage mem", Err: errors.New("the process has ended")}
+	silent := &process.Died{Module: "consensus zab", Err: errors.New("the server has said nothing"), Silence: true}
 	const again = -1
 	for name, tc := range map[string]struct {
 		max, crashes int
@@ -33,11 +34,14 @@ func TestSupervisor(t *testing.T) {
 		code, count  int
 		line         string
 	}{
-		"the first":         {max: 2, died: gone, code: again, count: 1, line: "serving nobody"},
-		"the last":          {max: 2, crashes: 1, died: gone, code: again, count: 2, line: "crashes=2"},
-		"too many":          {max: 2, crashes: 2, died: gone, code: consensus.ExitModule, line: "too often"},
-		"after a long time": {max: 2, crashes: 2, ran: time.Hour, died: gone, code: again, count: 1, line: "serving nobody"},
-		"while it stops":    {max: 2, stopping: true, died: gone, code: consensus.ExitModule, line: "not in order"},
+		"the first":                     {max: 2, died: gone, code: again, count: 1, line: "serving nobody"},
+		"the last":                      {max: 2, crashes: 1, died: gone, code: again, count: 2, line: "crashes=2"},
+		"too many":                      {max: 2, crashes: 2, died: gone, code: consensus.ExitModule, line: "too often"},
+		"after a long time":             {max: 2, crashes: 2, ran: time.Hour, died: gone, code: again, count: 1, line: "serving nobody"},
+		"too often, but it stood still": {max: 2, crashes: 2, ran: time.Minute, died: silent, code: again, count: 2, line: "this server stood still"},
+		"it stood still for the first":  {max: 0, ran: time.Minute, died: silent, code: again, count: 0, line: "this server stood still"},
+		"it can't have stood still":     {max: 2, crashes: 2, died: silent, code: consensus.ExitModule, line: "too often"},
+		"while it stops":                {max: 2, stopping: true, died: gone, code: consensus.ExitModule, line: "not in order"},
 		"a module that says so": {max: 2, died: &process.Died{Module: "consensus zab", Err: errors.New("a sync has failed"), Code: consensus.ExitDisk},
 			code: consensus.ExitDisk, line: "a sync has failed"},
 	} {

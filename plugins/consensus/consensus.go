@@ -185,6 +185,10 @@ type Member interface {
 // in another process would ask the stub, not the module.
 type Caps struct {
 	Reconfigure bool
+	// Silence is for how long the others wait for a member that stands still before they go
+	// on without it, if that is not syncLimit ticks. A member in a process of its own waits as
+	// long for a node that does.
+	Silence time.Duration
 }
 
 // A Node is what a member drives. Except for what a method says, a member calls

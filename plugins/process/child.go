@@ -20,7 +20,8 @@ import (
 // can be meant.
 type child struct {
 	cmd     *exec.Cmd
-	file    *os.File // what is started
+	file    *os.File   // what is started
+	sockets []*os.File // what a member's frames travel on, its end of it; nil: it has none
 	args    []string
 	running *Running
 	path    string
@@ -59,6 +60,11 @@ func (c *child) Start(context.Context) error {
 	theirs := []*os.File{in, out, errs, c.file}
 	c.cmd.Path, c.cmd.Args = opened(c.file), append([]string{c.path}, c.args...)
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = in, out, errs
+	if c.sockets != nil {
+		theirs = append(theirs, c.sockets...)
+		c.cmd.ExtraFiles = c.sockets
+		c.cmd.Env = append(c.cmd.Env, fmt.Sprintf("%s=%d", socketKey, 3)) // behind stdin, stdout and stderr
+	}
 	c.cmd.SysProcAttr = attributes()
 	c.stdin, c.stdout = stdin, stdout
 

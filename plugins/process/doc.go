@@ -25,11 +25,13 @@
 //
 // # Consensus
 //
-// One stream carries all that is asked in either direction, in order, many frames to a
-// message (frames.go). The node's stub decides by the role that it passed last whether a
-// call is one of its term, so that no call waits for the other process; calls of the node are
-// made here by one goroutine, in their order. A Deliver that blocks is felt on the other
-// side when a window of bytes is full.
+// One line carries all that is asked in either direction, in order, many frames to a
+// message (frames.go): sockets that the process inherits, or a stream of gRPC where there are
+// none (line.go). Who has a frame sends it, and never waits for the other side (outbox.go).
+// The node's stub decides by the role that it passed last whether a call is one of its term,
+// so that no call waits for the other process; calls of the node are made here one at a time,
+// in their order. What a leader's node has proposed is not sent back to it: Deliver says how
+// many. A Deliver that blocks is felt on the other side when a window of bytes is full.
 //
 // # When it goes wrong
 //

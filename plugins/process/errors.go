@@ -32,6 +32,9 @@ type Died struct {
 	// Code is not 0 if the module itself has said that it must not go on, and what its
 	// process ends with for that: the node must end with it too.
 	Code int
+	// Silence says that the module has ended itself as it heard nothing of its node for too long:
+	// the node stood still, and nothing is wrong with the module.
+	Silence bool
 }
 
 func (e *Died) Error() string { return e.Module + ": " + e.Err.Error() }

@@ -9,7 +9,7 @@ import (
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
-// A message of Consensus.Run is a row of frames, each of them its length and its bytes; the
+// What crosses in either direction is a row of frames, each of them its length and its bytes; the
 // first byte says what it is. Numbers are varints, signed ones zigzag.
 
 // What the node sends.
@@ -48,160 +48,11 @@ const (
 	fUnpin                          // id of a snapshot: it is closed
 	fReply                          // id, Error as protobuf: of a Reconfigure
 	fMetrics                        // counts, observations
+	fOwn                            // how many, last zxid: Deliver of txns that the node has proposed in this term itself
 )
 
 // ordered says whether a frame is a call that the node's goroutine makes, in order.
-func ordered(kind byte) bool { return kind >= fRecover && kind <= fClosed }
-
-// eachFrame calls fn for every frame in a message.
-func eachFrame(b []byte, fn func(frame []byte) error) error {
-	for len(b) > 0 {
-		n, w := binary.Uvarint(b)
-		if w <= 0 || n == 0 || n > uint64(len(b)-w) {
-			return errGarbage
-		}
-		b = b[w:]
-		frame := b[:n:n]
-		b = b[n:]
-		if err := fn(frame); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// maxFrames is how much is put into one message, if it is more than one frame.
-const maxFrames = 1 << 20
-
-// An outbox is what is to be sent in a stream. Whoever puts something in sends it himself, if
-// nobody else is sending: to wake another goroutine takes longer than that, and it is what a
-// lone write waits for. What comes meanwhile is sent by a goroutine, in few messages.
-type outbox struct {
-	mu      sync.Mutex
-	more    sync.Cond
-	b       []byte // whole messages' worth of frames
-	cuts    []int  // where messages may end
-	spare   []byte // memory for the next ones
-	send    func([]byte) error
-	sending bool
-	closed  bool
-	err     error // of send
-}
-
-func newOutbox(send func([]byte) error) *outbox {
-	o := &outbox{send: send}
-	o.more.L = &o.mu
-	return o
-}
-
-// put sends a frame, which fn appends to what it is given.
-func (o *outbox) put(fn func(dst []byte) []byte) {
-	if _, mine := o.add(fn); mine {
-		o.flush()
-	}
-}
-
-// add puts a frame in, and returns its size. If mine is true the caller calls flush, once he
-// holds no lock.
-func (o *outbox) add(fn func(dst []byte) []byte) (size int, mine bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.closed {
-		return 0, false
-	}
-	size = o.addLocked(fn)
-	if mine = !o.sending; mine {
-		o.sending = true
-	}
-	return size, mine
-}
-
-// flush sends what there is. What came meanwhile is left to run.
-func (o *outbox) flush() {
-	o.mu.Lock()
-	o.sendLocked()
-	o.mu.Unlock()
-}
-
-// sendLocked sends what is there now. The caller is the one who sends.
-func (o *outbox) sendLocked() {
-	b, cuts := o.b, o.cuts
-	o.b, o.cuts, o.spare = o.spare[:0], nil, nil
-	o.mu.Unlock()
-	start := 0
-	var err error
-	for _, end := range cuts {
-		if err = o.send(b[start:end]); err != nil {
-			break
-		}
-		start = end
-	}
-	o.mu.Lock()
-	o.sending = false
-	if cap(b) <= 4*maxFrames {
-		o.spare = b
-	}
-	if err != nil && o.err == nil {
-		o.err, o.closed = err, true
-	}
-	if len(o.b) > 0 || o.closed {
-		o.more.Broadcast()
-	}
-}
-
-// run sends what others leave to it, until the outbox is closed and empty, or sending fails.
-func (o *outbox) run() error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for {
-		for (o.sending || len(o.b) == 0) && !(o.closed && !o.sending) {
-			o.more.Wait()
-		}
-		if o.err != nil || len(o.b) == 0 {
-			return o.err
-		}
-		o.sending = true
-		o.sendLocked()
-	}
-}
-
-// headSize is what the length of a frame takes. It is written before the frame is known, in a
-// form that always takes as much.
-const headSize = 5
-
-func (o *outbox) addLocked(fn func(dst []byte) []byte) int {
-	start := len(o.b)
-	o.b = append(o.b, 0, 0, 0, 0, 0)
-	o.b = fn(o.b)
-	n := len(o.b) - start - headSize
-	for i := range headSize {
-		c := byte(n>>(7*i)) & 0x7f
-		if i < headSize-1 {
-			c |= 0x80
-		}
-		o.b[start+i] = c
-	}
-	if last := len(o.cuts) - 1; last >= 0 && len(o.b)-o.begin(last) <= maxFrames {
-		o.cuts[last] = len(o.b)
-	} else {
-		o.cuts = append(o.cuts, len(o.b))
-	}
-	return n
-}
-
-func (o *outbox) begin(cut int) int {
-	if cut == 0 {
-		return 0
-	}
-	return o.cuts[cut-1]
-}
-
-func (o *outbox) close() {
-	o.mu.Lock()
-	o.closed = true
-	o.more.Broadcast()
-	o.mu.Unlock()
-}
+func ordered(kind byte) bool { return kind >= fRecover && kind <= fClosed || kind == fOwn }
 
 func appendTxns(dst []byte, txns []consensus.Txn) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(txns)))

@@ -2,11 +2,13 @@ package process
 
 import (
 	"bytes"
+	"io"
 	"log/slog"
 	"runtime"
 	"testing"
 
 	"github.com/zkcore/zkcore/plugins/consensus"
+	pb "github.com/zkcore/zkcore/plugins/process/modulepb"
 	"github.com/zkcore/zkcore/plugins/storage"
 )
 
@@ -29,8 +31,8 @@ func lean(t *testing.T, b []byte, fn func()) {
 }
 
 // limitOf is what decoding b may take. An op, an identity or an observation of a few bytes is a
-// struct of a hundred.
-func limitOf(b []byte) uint64 { return 64<<10 + 80*uint64(len(b)) }
+// struct of a hundred; and who reads frames has memory to read into.
+func limitOf(b []byte) uint64 { return readSize + 64<<10 + 80*uint64(len(b)) }
 
 // frameSeeds are one frame of each kind, as the two sides make them.
 func frameSeeds() [][]byte {
@@ -51,9 +53,8 @@ func frameSeeds() [][]byte {
 		appendProto([]byte{fOpen}, configToWire(&consensus.Config{ID: 1, Servers: []consensus.Server{{ID: 1, Quorum: []string{"a:1"}}}}, true)),
 	}
 	var all []byte
-	o := newOutbox(func(b []byte) error { all = append(all, b...); return nil })
 	for _, s := range seeds {
-		o.put(func(dst []byte) []byte { return append(dst, s...) })
+		all, _ = appendFrame(all, func(dst []byte) []byte { return append(dst, s...) })
 	}
 	return append(seeds, all)
 }
@@ -66,9 +67,10 @@ func FuzzFrames(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		lean(t, b, func() {
-			m := &member{m: &module{}, node: quietNode{}, out: newOutbox(func([]byte) error { return nil }), snapshots: map[uint64]*snapshot{}}
+			m := &member{m: &module{}, node: quietNode{}, out: newOutbox(nowhere{}), snapshots: map[uint64]*snapshot{}}
 			m.calls.more.L = &m.calls.mu
-			_ = eachFrame(b, func(frame []byte) error {
+			f := frameReader{r: bytes.NewReader(b), max: 1 << 20}
+			_ = each(&f, func(frame []byte) error {
 				if kind := frame[0]; kind == fStream || kind == fRestore {
 					return nil // these open a stream of their own
 				}
@@ -83,10 +85,34 @@ func FuzzFrames(f *testing.F) {
 				m.calls.frames = nil
 				return nil
 			})
-			_ = eachFrame(append([]byte{byte(len(b) % 128)}, b...), func(frame []byte) error { return nil })
+			g := grpcLine{b: append([]byte{byte(len(b) % 128)}, b...), stream: nowhere{}}
+			_ = each(&g, func([]byte) error { return nil })
 		})
 	})
 }
+
+// each calls fn for every frame.
+func each(l interface{ next() ([]byte, error) }, fn func([]byte) error) error {
+	for {
+		frame, err := l.next()
+		if err != nil {
+			return err
+		}
+		if err := fn(frame); err != nil {
+			return err
+		}
+	}
+}
+
+// nowhere is a line and a stream into nothing.
+type nowhere struct{}
+
+func (nowhere) send([]byte) error         { return nil }
+func (nowhere) try(b []byte) (int, error) { return len(b), nil }
+func (nowhere) next() ([]byte, error)     { return nil, io.EOF }
+func (nowhere) close()                    {}
+func (nowhere) Send(*pb.Frames) error     { return nil }
+func (nowhere) Recv() (*pb.Frames, error) { return nil, io.EOF }
 
 // quietNode takes everything.
 type quietNode struct{ consensus.Node }

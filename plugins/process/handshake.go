@@ -20,6 +20,10 @@ var handshake = plugin.HandshakeConfig{
 
 const pluginName = "module"
 
+// socketKey is the variable that tells a member the number of the descriptor from which its
+// node's frames come; its own go to the one behind that.
+const socketKey = "ZKCORE_MODULE_SOCKET"
+
 // Flow control: how much may be under way in one direction.
 const (
 	// maxMessage bounds what a module takes: more than any request can be.

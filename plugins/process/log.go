@@ -25,15 +25,19 @@ const maxLine = 32 << 10
 // failKey is the attribute by which a module says with which exit code the node is to end.
 const failKey = "zkcore.fail"
 
+// silenceKey is the attribute by which a module says that it ends as its node is silent.
+const silenceKey = "zkcore.silence"
+
 // A logReader puts what a module logs into the node's log.
 type logReader struct {
 	log    *slog.Logger // for lines that say themselves what they are about
 	module *slog.Logger // for any other
 	done   chan struct{}
 
-	mu   sync.Mutex
-	word string // the first line of a panic, or what the module fails with
-	code int
+	mu     sync.Mutex
+	word   string // the first line of a panic, or what the module fails with
+	code   int
+	silent bool // it has said that its node is silent
 }
 
 func newLogReader(log, module *slog.Logger) *logReader {
@@ -82,6 +86,13 @@ func (l *logReader) failure() int {
 	return l.code
 }
 
+// silence says whether the module has ended as its node was silent.
+func (l *logReader) silence() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.silent
+}
+
 func (l *logReader) line(line []byte) {
 	rec, ok := parseLine(line)
 	if !ok {
@@ -102,6 +113,12 @@ func (l *logReader) line(line []byte) {
 		l.mu.Unlock()
 		return // the node says so
 	}
+	if rec.silent {
+		l.mu.Lock()
+		l.word, l.silent = rec.msg, true
+		l.mu.Unlock()
+		return // the node says so
+	}
 	l.log.LogAttrs(context.Background(), rec.level, rec.msg, rec.attrs...)
 }
 
@@ -111,6 +128,8 @@ type logLine struct {
 	msg   string
 	attrs []slog.Attr
 	fail  int
+
+	silent bool
 }
 
 // maxAttrs bounds the attributes of a line.
@@ -153,6 +172,8 @@ func parseLine(line []byte) (rec logLine, ok bool) {
 			rec.msg, ok = text, true
 		case failKey:
 			fmt.Sscan(text, &rec.fail)
+		case silenceKey:
+			rec.silent = true
 		default:
 			if len(rec.attrs) < maxAttrs {
 				rec.attrs = append(rec.attrs, slog.String(key, text))

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/zkcore/zkcore/plugins/consensus"
 	pb "github.com/zkcore/zkcore/plugins/process/modulepb"
 )
@@ -31,6 +29,7 @@ type member struct {
 	m      *module
 	c      pb.ConsensusClient
 	node   consensus.Node
+	line   line
 	out    *outbox
 	fatal  func(code int, err error)
 	caps   consensus.Caps
@@ -40,9 +39,10 @@ type member struct {
 	ran    chan struct{}   // closed when the node is called no more
 
 	mu     sync.Mutex
-	role   consensus.Role // the last that was passed to the node
-	next   consensus.Zxid // what a leader proposes next
-	up     bool           // Open has returned
+	role   consensus.Role  // the last that was passed to the node
+	next   consensus.Zxid  // what a leader proposes next
+	own    []consensus.Txn // what it has proposed in this term and was not given back
+	up     bool            // Open has returned
 	closed bool
 
 	calls callQueue
@@ -75,21 +75,19 @@ func openMember(cfg Config, cc consensus.Config, n consensus.Node) (*member, err
 	}
 	m.calls.more.L = &m.calls.mu
 	go mod.health()
-	stream, err := m.c.Run(mod.ctx)
-	if err != nil {
-		err = mod.broken("open", err)
-		return nil, err
+	if m.line = mod.line; m.line == nil {
+		stream, err := m.c.Run(mod.ctx)
+		if err != nil {
+			return nil, mod.broken("open", err)
+		}
+		m.line = &grpcLine{stream: stream, end: func() { stream.CloseSend() }}
 	}
-	m.out = newOutbox(func(b []byte) error {
-		k := mod.calls.begin("it takes nothing in", mod.cfg.Timeout)
-		defer mod.calls.end(k)
-		return stream.Send(&pb.Frames{Data: b})
-	})
+	m.out = newOutbox(timedLine{m.line, mod})
 	m.out.put(func(dst []byte) []byte {
 		return appendProto(append(dst, fOpen), configToWire(&cc, mod.log.Enabled(context.Background(), slog.LevelDebug)))
 	})
-	go m.send(stream)
-	go m.receive(stream)
+	go m.send()
+	go m.receive()
 	go m.run()
 	// Opening takes as long as it takes to recover: that the module is well the health calls
 	// say.
@@ -131,20 +129,28 @@ func (m *member) end() {
 	m.closeSnapshots()
 }
 
-// send sends what the node asks.
-func (m *member) send(stream grpc.BidiStreamingClient[pb.Frames, pb.Frames]) {
-	if m.out.run() == nil {
-		stream.CloseSend()
-	} // else receive has heard why
+// A timedLine is one on which sending may not take longer than an answer.
+type timedLine struct {
+	line
+	m *module
 }
+
+func (l timedLine) send(b []byte) error {
+	k := l.m.calls.begin("it takes nothing in", l.m.cfg.Timeout)
+	defer l.m.calls.end(k)
+	return l.line.send(b)
+}
+
+// send sends what others do not send themselves. If the line fails, receive hears why.
+func (m *member) send() { _ = m.out.run() }
 
 // receive takes apart what the module sends. What is not a call that must be made in order is
 // dealt with at once.
-func (m *member) receive(stream grpc.BidiStreamingClient[pb.Frames, pb.Frames]) {
+func (m *member) receive() {
 	for {
-		msg, err := stream.Recv()
+		frame, err := m.line.next()
 		if err == nil {
-			err = eachFrame(msg.Data, m.frame)
+			err = m.frame(frame)
 		}
 		if err == nil {
 			continue
@@ -175,12 +181,9 @@ func (m *member) die(err error) {
 func (m *member) frame(frame []byte) error {
 	kind := frame[0]
 	if ordered(kind) {
-		if len(frame) <= fewBytes && (kind == fDeliver || kind == fSynced) && m.calls.begin() {
+		if quick(frame) && m.calls.begin() {
 			_, err := m.make(frame)
 			m.calls.end()
-			if err == nil {
-				m.credit(len(frame))
-			}
 			return err
 		}
 		m.calls.put(frame)
@@ -249,9 +252,26 @@ func (m *member) answer(id uint64, fn func(dst []byte) []byte) {
 	})
 }
 
-// fewBytes of txns are delivered by the goroutine that has read them, if nothing else is under
-// way: the way to another goroutine takes longer than to apply them.
-const fewBytes = 4 << 10
+// Few txns are delivered by the goroutine that has read them, if nothing else is under way: the
+// way to another goroutine takes longer than to apply them.
+const (
+	fewBytes = 4 << 10
+	fewTxns  = 16
+)
+
+// quick says whether a call is one that does not take long.
+func quick(frame []byte) bool {
+	switch frame[0] {
+	case fSynced:
+		return true
+	case fDeliver:
+		return len(frame) <= fewBytes
+	case fOwn:
+		n, w := binary.Uvarint(frame[1:])
+		return w > 0 && n <= fewTxns
+	}
+	return false
+}
 
 // A callQueue holds calls of the node until they are made. One goroutine makes them, or the one
 // that has read them.
@@ -359,7 +379,6 @@ func (m *member) makeAll(frames [][]byte) (more bool) {
 		if done {
 			return false
 		}
-		m.credit(len(frame))
 		frames[i] = nil
 	}
 	return true
@@ -374,10 +393,55 @@ func (m *member) credit(n int) {
 	}
 }
 
-// make makes one call of the node.
+// make makes one call of the node, and says so to the other side.
 func (m *member) make(frame []byte) (done bool, err error) {
+	size := len(frame)
 	r := &reader{b: frame[1:]}
-	switch frame[0] {
+	if frame[0] == fOwn {
+		txns, err := m.mine(r)
+		if err != nil {
+			return false, err
+		}
+		for i := range txns {
+			size += len(txns[i].Data)
+		}
+		m.node.Deliver(txns)
+		clear(txns) // nobody else has this memory any more
+	} else if done, err = m.makeOther(frame[0], r); done || err != nil {
+		return done, err
+	}
+	m.credit(size)
+	return false, nil
+}
+
+// mine takes back what this node has proposed.
+func (m *member) mine(r *reader) ([]consensus.Txn, error) {
+	n, last := r.uint(), consensus.Zxid(r.int())
+	if err := r.err(); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if n == 0 || n > uint64(len(m.own)) || m.own[n-1].Zxid != last {
+		return nil, fmt.Errorf("%w: %d transactions up to %v are not the next that were proposed", errGarbage, n, last)
+	}
+	txns := m.own[:n:n]
+	m.own = m.own[n:]
+	return txns, nil
+}
+
+// forget drops what this node has proposed up to z.
+func (m *member) forget(z consensus.Zxid) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for len(m.own) > 0 && m.own[0].Zxid <= z {
+		m.own = m.own[1:]
+	}
+}
+
+// makeOther makes a call that is no fOwn.
+func (m *member) makeOther(kind byte, r *reader) (done bool, err error) {
+	switch kind {
 	case fRecover:
 		id, max := r.uint(), consensus.Zxid(r.int())
 		if err := r.err(); err != nil {
@@ -403,7 +467,7 @@ func (m *member) make(frame []byte) (done bool, err error) {
 			return false, errGarbage
 		}
 		m.mu.Lock()
-		m.role, m.next = role, role.Last+1
+		m.role, m.next, m.own = role, role.Last+1, nil
 		m.mu.Unlock()
 		m.node.Role(role)
 	case fDeliver:
@@ -411,6 +475,10 @@ func (m *member) make(frame []byte) (done bool, err error) {
 		if err := r.err(); err != nil {
 			return false, err
 		}
+		if len(txns) == 0 {
+			return false, errGarbage
+		}
+		m.forget(txns[len(txns)-1].Zxid)
 		m.node.Deliver(txns)
 	case fReceive:
 		from, q := consensus.ServerID(r.int()), r.request()
@@ -564,6 +632,7 @@ func (m *member) Propose(term uint64, txns []consensus.Txn) error {
 		next++
 	}
 	m.next = next
+	m.own = append(m.own, txns...)
 	m.leave(func(dst []byte) []byte {
 		return appendTxns(binary.AppendUvarint(append(dst, fPropose), term), txns)
 	})

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +19,8 @@ type fakeMember struct {
 	n   consensus.Node
 	cfg consensus.Config
 	mu  sync.Mutex
+
+	delivered atomic.Int64 // bytes for which Deliver has returned
 }
 
 func openFakeMember(cfg consensus.Config, n consensus.Node) (consensus.Member, error) {
@@ -54,6 +57,7 @@ func (m *fakeMember) Propose(_ uint64, txns []consensus.Txn) error {
 			if errors.Is(err, broken) {
 				m.n.Synced(77)
 			}
+			m.n.Deliver(txns)
 		}()
 		return nil
 	case "snapshot":
@@ -68,6 +72,7 @@ func (m *fakeMember) Propose(_ uint64, txns []consensus.Txn) error {
 			if n >= 1<<20-chunkSize && err != nil && s.Zxid() == 9 && s.Close() == nil {
 				m.n.Synced(88)
 			}
+			m.n.Deliver(txns)
 		}()
 		return nil
 	}
@@ -75,6 +80,9 @@ func (m *fakeMember) Propose(_ uint64, txns []consensus.Txn) error {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.n.Deliver(txns)
+		for i := range txns {
+			m.delivered.Add(int64(len(txns[i].Data)))
+		}
 	}()
 	return nil
 }
@@ -98,9 +106,11 @@ func (m *fakeMember) Sync(_ uint64, id consensus.SyncID) error        { m.n.Sync
 func (m *fakeMember) Revalidate(uint64, consensus.Touch) error        { return nil }
 func (m *fakeMember) Checkpoint(consensus.Zxid, consensus.Zxid) error { return nil }
 func (m *fakeMember) Distrust(consensus.Zxid, string) error           { return nil }
-func (m *fakeMember) Status() consensus.Status                        { return consensus.Status{Peer: "fake", Quorum: 3} }
 func (m *fakeMember) Caps() consensus.Caps                            { return consensus.Caps{Reconfigure: true} }
 func (m *fakeMember) Close() error                                    { return nil }
+func (m *fakeMember) Status() consensus.Status {
+	return consensus.Status{Peer: "fake", Quorum: 3, LastProposal: m.delivered.Load()}
+}
 func (m *fakeMember) Reconfigure(term uint64, config string) (err error) {
 	if config == "" {
 		err = errors.New("no members")
@@ -221,8 +231,17 @@ func txn(z consensus.Zxid, data string) []consensus.Txn {
 
 // TestMember: what crosses beside the contract's calls.
 func TestMember(t *testing.T) {
+	t.Run("on its socket", func(t *testing.T) { testMember(t, as(t, "member")) })
+	t.Run("without sockets", func(t *testing.T) {
+		c := as(t, "member")
+		c.noSocket = true
+		testMember(t, c)
+	})
+}
+
+func testMember(t *testing.T, c Config) {
 	n := newFakeNode()
-	m := openMemberOf(t, as(t, "member"), n, func(code int, err error) { t.Errorf("Fail(%d, %v)", code, err) })
+	m := openMemberOf(t, c, n, func(code int, err error) { t.Errorf("Fail(%d, %v)", code, err) })
 	n.wait(t, "leading", func() bool { return n.role.State == consensus.Leading })
 	n.wait(t, "metrics", func() bool {
 		return n.counts["proposals"] == 2 && n.seen["latency"] == 1.5 && n.seen["latency_by me"] == 2.5
@@ -281,26 +300,19 @@ func TestBackPressure(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	waits := func() int {
-		q := &m.(*member).calls
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		total := 0
-		for _, f := range q.frames {
-			total += len(f)
-		}
-		return total
-	}
-	// All that may come has come when nothing more does.
-	for last := -1; ; time.Sleep(300 * time.Millisecond) {
-		now := waits()
+	// All that may be delivered is when nothing more is.
+	last := int64(-1)
+	for end := time.Now().Add(patience); ; time.Sleep(300 * time.Millisecond) {
+		now := m.Status().LastProposal
 		if now == last && now > 0 {
 			break
 		}
-		last = now
+		if last = now; time.Now().After(end) {
+			t.Fatalf("%d bytes delivered, and no end", now)
+		}
 	}
-	if got := waits(); got > sendWindow+2<<20 {
-		t.Errorf("%d bytes wait in the node, with a window of %d", got, sendWindow)
+	if last > sendWindow+2<<20 {
+		t.Errorf("%d bytes are delivered and not taken, with a window of %d", last, sendWindow)
 	}
 	n.do(func() { n.block = nil })
 	close(block)

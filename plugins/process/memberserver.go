@@ -31,14 +31,23 @@ type memberServer struct {
 	silence silence
 	metrics collector
 
+	socket line // what the frames travel on; nil: they travel in Run
+
 	mu     sync.Mutex
 	member consensus.Member
-	used   bool // there is a stream already
+	used   bool // there is a line already
 
 	windowMu sync.Mutex
 	less     sync.Cond
 	unacked  int
 	gone     bool
+
+	// What the node has proposed in this term: it knows these txns, which need not be sent back.
+	ownMu sync.Mutex
+	own   struct {
+		term        uint64
+		first, last consensus.Zxid // none if last is 0
+	}
 
 	ioMu    sync.Mutex
 	writes  map[uint64]*writing // snapshots that are asked for
@@ -76,8 +85,22 @@ func (s *memberServer) alive(*pb.HealthReply) {
 	}
 }
 
-// Run serves the stream. The process has no other use: it ends with it.
+// Run serves the line of a node that gives no socket.
 func (s *memberServer) Run(stream grpc.BidiStreamingServer[pb.Frames, pb.Frames]) error {
+	return s.serve(stream.Context(), &grpcLine{stream: stream})
+}
+
+// take serves the socket. The process has no other use: it ends with it.
+func (s *memberServer) take() {
+	err := s.serve(context.Background(), s.socket)
+	if !errors.Is(err, io.EOF) {
+		logTo(stderr, slog.LevelInfo).Error("the server's frames can't be read: the member ends", "error", err)
+		os.Exit(1)
+	}
+	s.orphan()
+}
+
+func (s *memberServer) serve(ctx context.Context, l line) error {
 	s.mu.Lock()
 	used := s.used
 	s.used = true
@@ -85,7 +108,7 @@ func (s *memberServer) Run(stream grpc.BidiStreamingServer[pb.Frames, pb.Frames]
 	if used {
 		return errors.New("the member is open already")
 	}
-	s.out = newOutbox(func(b []byte) error { return stream.Send(&pb.Frames{Data: b}) })
+	s.out = newOutbox(l)
 	s.less.L = &s.windowMu
 	s.writes, s.restore = map[uint64]*writing{}, map[uint64]*reading{}
 	go func() {
@@ -93,15 +116,15 @@ func (s *memberServer) Run(stream grpc.BidiStreamingServer[pb.Frames, pb.Frames]
 			s.lost()
 		}
 	}()
-	go s.sendMetrics(stream.Context())
+	go s.sendMetrics(ctx)
 	defer s.lost()
 	for {
-		msg, err := stream.Recv()
+		frame, err := l.next()
 		if err != nil {
 			return err
 		}
 		s.silence.heard()
-		if err := eachFrame(msg.Data, s.frame); err != nil {
+		if err := s.frame(frame); err != nil {
 			return err
 		}
 	}
@@ -145,8 +168,9 @@ func (s *memberServer) frame(frame []byte) error {
 		if r.proto(w); r.bad {
 			return errGarbage
 		}
-		go s.silence.watch(nodePatience(w), func(after time.Duration) {
-			logTo(stderr, slog.LevelInfo).Error("the server has said nothing: the member ends, so that the others go on without it", "for", after)
+		s.silence.limit(nodePatience(w))
+		go s.silence.watch(func(after time.Duration) {
+			logTo(stderr, slog.LevelInfo).Error(fmt.Sprintf("the server has said nothing for %v: the member has ended, so that the others go on without it", after), silenceKey, true)
 			os.Exit(1)
 		})
 		go s.start(w)
@@ -179,6 +203,7 @@ func (s *memberServer) frame(frame []byte) error {
 		if err := r.err(); err != nil {
 			return err
 		}
+		s.proposed(term, txns) // it may be delivered before Propose returns
 		s.judge("propose", m.Propose(term, txns))
 	case fForward:
 		term := r.uint()
@@ -235,6 +260,28 @@ func (s *memberServer) frame(frame []byte) error {
 	return nil
 }
 
+// proposed notes what the node has proposed, if it is of the present term.
+func (s *memberServer) proposed(term uint64, txns []consensus.Txn) {
+	s.ownMu.Lock()
+	defer s.ownMu.Unlock()
+	o := &s.own
+	if term != o.term || len(txns) == 0 {
+		return
+	}
+	if o.last == 0 {
+		o.first = txns[0].Zxid
+	}
+	o.last = txns[len(txns)-1].Zxid
+}
+
+// knows says whether the node has proposed these txns in this term.
+func (s *memberServer) knows(txns []consensus.Txn) bool {
+	s.ownMu.Lock()
+	defer s.ownMu.Unlock()
+	first, last := txns[0].Zxid, txns[len(txns)-1].Zxid
+	return s.own.last != 0 && first >= s.own.first && last <= s.own.last && int(last-first) == len(txns)-1
+}
+
 // judge looks at what a call has returned that the node believes to be taken in. That it
 // comes too late, the node will see by the next role; anything else is the end of both.
 func (s *memberServer) judge(what string, err error) {
@@ -253,7 +300,11 @@ func (s *memberServer) start(w *pb.ConsensusConfig) {
 	m, err := s.open(cfg, s)
 	o := &pb.Opened{Error: toWire(err)}
 	if err == nil {
-		o.CanReconfigure = m.Caps().Reconfigure
+		caps := m.Caps()
+		o.CanReconfigure = caps.Reconfigure
+		if caps.Silence > 0 {
+			s.silence.limit(caps.Silence)
+		}
 		s.mu.Lock()
 		s.member = m
 		s.mu.Unlock()
@@ -270,7 +321,10 @@ func (s *memberServer) Status(context.Context, *pb.StatusRequest) (*pb.MemberSta
 }
 
 // call sends a call of the node. It waits while too much is under way.
-func (s *memberServer) call(kind byte, fn func(dst []byte) []byte) {
+func (s *memberServer) call(kind byte, fn func(dst []byte) []byte) { s.callFor(0, kind, fn) }
+
+// callFor is call for one that stands for that many bytes beside its own.
+func (s *memberServer) callFor(more int, kind byte, fn func(dst []byte) []byte) {
 	s.windowMu.Lock()
 	for s.unacked > sendWindow && !s.gone {
 		s.less.Wait()
@@ -283,7 +337,7 @@ func (s *memberServer) call(kind byte, fn func(dst []byte) []byte) {
 		}
 		return dst
 	})
-	s.unacked += n
+	s.unacked += n + more
 	s.windowMu.Unlock()
 	if mine {
 		s.out.flush()
@@ -346,10 +400,26 @@ func (s *memberServer) SetAside(folder string) error {
 }
 
 func (s *memberServer) Role(role consensus.Role) {
+	s.ownMu.Lock()
+	s.own.term, s.own.first, s.own.last = role.Term, 0, 0
+	s.ownMu.Unlock()
 	s.call(fRole, func(dst []byte) []byte { return appendProto(dst, roleToWire(role)) })
 }
 
 func (s *memberServer) Deliver(txns []consensus.Txn) {
+	if len(txns) == 0 {
+		return
+	}
+	if s.knows(txns) {
+		size := 0
+		for i := range txns {
+			size += len(txns[i].Data)
+		}
+		s.callFor(size, fOwn, func(dst []byte) []byte {
+			return binary.AppendVarint(binary.AppendUvarint(dst, uint64(len(txns))), int64(txns[len(txns)-1].Zxid))
+		})
+		return
+	}
 	s.call(fDeliver, func(dst []byte) []byte { return appendTxns(dst, txns) })
 }
 

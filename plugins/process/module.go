@@ -58,6 +58,8 @@ type Config struct {
 
 	args    []string // of tests
 	version int      // of tests: the version that is asked for
+
+	noSocket bool // of tests: a member's frames travel in a stream of gRPC, as where there are no sockets
 }
 
 func (c *Config) defaults() {
@@ -89,6 +91,7 @@ type module struct {
 	child *child
 	plug  *plugin.Client
 	conn  *grpc.ClientConn
+	line  line // of a member that takes the socket; or nil
 	calls *calls
 	well  func(*pb.HealthReply) // is told what a health call has brought; it may be nil
 
@@ -108,6 +111,7 @@ func start(cfg Config, kind string) (*module, error) {
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	if err := m.start(); err != nil {
 		m.cancel()
+		m.hangUp()
 		return nil, err
 	}
 	return m, nil
@@ -123,13 +127,20 @@ func (m *module) start() error {
 		file.Close()
 		return fmt.Errorf("module %s: make a folder for its socket: %w", m.cfg.Path, err)
 	}
+	var theirs []*os.File
+	if m.kind == kindConsensus && !m.cfg.noSocket {
+		if m.line, theirs, err = socketPair(m.cfg.MaxMessage); err != nil {
+			file.Close()
+			return fmt.Errorf("module %s: make a socket for it: %w", m.cfg.Path, err)
+		}
+	}
 	limit := grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(m.cfg.MaxMessage), grpc.MaxCallSendMsgSize(m.cfg.MaxMessage))
 	m.plug = plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig:  handshake,
 		VersionedPlugins: map[int]plugin.PluginSet{m.cfg.version: {pluginName: connect{}}},
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
 			m.child = &child{
-				cmd: &exec.Cmd{Env: cmd.Env}, file: file, path: m.cfg.Path, args: m.cfg.args, running: m.cfg.Running,
+				cmd: &exec.Cmd{Env: cmd.Env}, file: file, sockets: theirs, path: m.cfg.Path, args: m.cfg.args, running: m.cfg.Running,
 				log: newLogReader(m.cfg.Log, m.log), done: make(chan struct{}), late: m.cfg.StartTimeout,
 			}
 			return m.child, nil
@@ -152,6 +163,7 @@ func (m *module) start() error {
 	case err == nil:
 	case m.child == nil:
 		file.Close()
+		closeAll(theirs)
 		m.plug.Kill()
 		return &Refused{m.cfg.Path, err}
 	default:
@@ -169,8 +181,8 @@ func (m *module) start() error {
 			return &Refused{m.cfg.Path, fmt.Errorf("it speaks another version than this server, which speaks %d: %w", m.cfg.version, err)}
 		}
 		died := &Died{Module: m.name(), Err: fmt.Errorf("it does not start: %w", err), Code: m.child.log.failure()}
-		if died.Code != 0 {
-			died.Err = m.child.how()
+		if died.Code != 0 || m.child.log.lastWord() != "" {
+			died.Err = m.child.how() // go-plugin says only that it has read nothing, if it looks too early
 		}
 		if !inTime {
 			died.Err = fmt.Errorf("it does not answer within %v of its start", m.cfg.StartTimeout)
@@ -180,6 +192,19 @@ func (m *module) start() error {
 	}
 	m.log.Info("module runs", "pid", m.child.ID(), "version", m.version())
 	return nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
+// hangUp closes the line, if there is one.
+func (m *module) hangUp() {
+	if m.line != nil {
+		m.line.close()
+	}
 }
 
 // version is what the module says that it is.
@@ -215,6 +240,10 @@ func (m *module) dial() error {
 	if d.Kind != m.kind {
 		m.calls.close()
 		return &Refused{m.cfg.Path, fmt.Errorf("it is a %s module, not a %s one", clean(d.Kind[:min(len(d.Kind), 32)]), m.kind)}
+	}
+	if !d.Socket {
+		m.hangUp()
+		m.line = nil
 	}
 	go m.watch()
 	return nil
@@ -286,7 +315,7 @@ func (m *module) fail(why error) error {
 	}
 	first := m.died == nil
 	if first {
-		m.died = &Died{Module: m.name(), Err: why, Code: m.child.log.failure()}
+		m.died = &Died{Module: m.name(), Err: why, Code: m.child.log.failure(), Silence: m.child.log.silence()}
 		m.told = make(chan struct{})
 	}
 	died, told := m.died, m.told
@@ -301,6 +330,7 @@ func (m *module) fail(why error) error {
 	m.tell(died)
 	<-m.child.done
 	m.plug.Kill() // what is left: the connection, the socket
+	m.hangUp()
 	close(told)
 	return died
 }
@@ -334,6 +364,7 @@ func (m *module) shut() {
 	}
 	m.child.end(5 * time.Second)
 	m.plug.Kill()
+	m.hangUp()
 }
 
 // call makes a call that is answered soon.

@@ -34,11 +34,11 @@ func TestMain(m *testing.M) {
 		ServeConsensus(openFakeMember)
 	case "future":
 		s := &storeServer{open: openFake}
-		serveModule(kindStorage, contractVersion+1, s.alive, func(g *grpc.Server) { pb.RegisterStorageServer(g, s) })
+		serveModule(&moduleServer{kind: kindStorage, alive: s.alive}, contractVersion+1, func(g *grpc.Server) { pb.RegisterStorageServer(g, s) })
 	case "garbage":
-		serveModule(kindStorage, contractVersion, func(*pb.HealthReply) {}, func(g *grpc.Server) { pb.RegisterStorageServer(g, garbage{}) })
+		serveModule(&moduleServer{kind: kindStorage, alive: func(*pb.HealthReply) {}}, contractVersion, func(g *grpc.Server) { pb.RegisterStorageServer(g, garbage{}) })
 	case "garbage-member":
-		serveModule(kindConsensus, contractVersion, func(*pb.HealthReply) {}, func(g *grpc.Server) { pb.RegisterConsensusServer(g, garbageMember{}) })
+		serveModule(&moduleServer{kind: kindConsensus, alive: func(*pb.HealthReply) {}}, contractVersion, func(g *grpc.Server) { pb.RegisterConsensusServer(g, garbageMember{}) })
 	case "deaf":
 		time.Sleep(time.Hour)
 	case "silent":
@@ -158,7 +158,8 @@ type garbageMember struct {
 }
 
 func (garbageMember) Run(s grpc.BidiStreamingServer[pb.Frames, pb.Frames]) error {
-	out := newOutbox(func(b []byte) error { return s.Send(&pb.Frames{Data: b}) })
+	out := newOutbox(&grpcLine{stream: s})
+	go out.run()
 	out.put(func(dst []byte) []byte { return appendProto(append(dst, fOpened), &pb.Opened{}) })
 	out.put(func(dst []byte) []byte { return append(dst, fDeliver, 0xff, 0xff, 0xff, 0xff, 0x7f) })
 	<-s.Context().Done()
@@ -306,6 +307,33 @@ func TestDoesNotStart(t *testing.T) {
 	}
 }
 
+// stop stops a process, and returns when it stands still: on a busy machine its other threads go
+// on until the one runs that has got the signal.
+func stop(pid int) error {
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		if err != nil || len(tasks) == 0 {
+			return err // there is no /proc here
+		}
+		still := true
+		for _, task := range tasks {
+			b, err := os.ReadFile(task)
+			if err != nil {
+				return err
+			}
+			_, state, _ := strings.Cut(string(b), ") ")
+			still = still && strings.HasPrefix(state, "T")
+		}
+		if still {
+			return nil
+		}
+	}
+	return errors.New("the process does not stop")
+}
+
 // TestDies: a module that ends, hangs, or says what nobody understands is dead when the call
 // returns, OnDeath was told before, and it stays so.
 func TestDies(t *testing.T) {
@@ -328,7 +356,7 @@ func TestDies(t *testing.T) {
 			return s.Commit(put("/hang"))
 		}, "it does not answer", consensus.ExitModule},
 		"is stopped": {"store", func(s storage.Store, pid int) error {
-			if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			if err := stop(pid); err != nil {
 				return err
 			}
 			_, _, err := s.View().Get("/a")

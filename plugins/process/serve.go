@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strconv"
 	"syscall"
 
 	"github.com/hashicorp/go-hclog"
@@ -24,13 +25,19 @@ import (
 // with it.
 func ServeStorage(open storage.Open) {
 	s := &storeServer{open: open}
-	serveModule(kindStorage, contractVersion, s.alive, func(g *grpc.Server) { pb.RegisterStorageServer(g, s) })
+	serveModule(&moduleServer{kind: kindStorage, alive: s.alive}, contractVersion, func(g *grpc.Server) { pb.RegisterStorageServer(g, s) })
 }
 
 // ServeConsensus is the main function of a consensus module.
 func ServeConsensus(open consensus.Open) {
 	s := &memberServer{open: open}
-	serveModule(kindConsensus, contractVersion, s.alive, func(g *grpc.Server) { pb.RegisterConsensusServer(g, s) })
+	if fd, err := strconv.Atoi(os.Getenv(socketKey)); err == nil {
+		if s.socket, err = inherited(fd); err != nil {
+			Fail(consensus.ExitUnexpected, fmt.Errorf("the server's socket: %w", err))
+		}
+		go s.take()
+	}
+	serveModule(&moduleServer{kind: kindConsensus, alive: s.alive, socket: s.socket != nil}, contractVersion, func(g *grpc.Server) { pb.RegisterConsensusServer(g, s) })
 }
 
 // Fail ends a module for a reason for which its node must end too, with that exit code. What
@@ -64,11 +71,11 @@ func levelOf(debug bool) slog.Level {
 	return slog.LevelInfo
 }
 
-// serveModule serves a module of that kind. alive returns soon if it is well, and says what else there is to say.
-func serveModule(kind string, version int, alive func(*pb.HealthReply), register func(*grpc.Server)) {
+// serveModule serves a module.
+func serveModule(m *moduleServer, version int, register func(*grpc.Server)) {
 	if os.Getenv(handshake.MagicCookieKey) != handshake.MagicCookieValue {
 		fmt.Fprintf(os.Stderr, "%s is a %s module of zkcore: a server starts it that is told to use it, with --%s=%s\n",
-			os.Args[0], kind, kind, os.Args[0])
+			os.Args[0], m.kind, m.kind, os.Args[0])
 		os.Exit(2)
 	}
 	// The node decides when a module ends, not whoever signals a whole group of processes: a
@@ -83,7 +90,7 @@ func serveModule(kind string, version int, alive func(*pb.HealthReply), register
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig: handshake,
 		VersionedPlugins: map[int]plugin.PluginSet{version: {pluginName: serve{register: func(g *grpc.Server) {
-			pb.RegisterModuleServer(g, &moduleServer{kind: kind, alive: alive})
+			pb.RegisterModuleServer(g, m)
 			register(g)
 		}}}},
 		GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {
@@ -98,12 +105,13 @@ func serveModule(kind string, version int, alive func(*pb.HealthReply), register
 // A moduleServer says what the module is and that it is well.
 type moduleServer struct {
 	pb.UnimplementedModuleServer
-	kind  string
-	alive func(*pb.HealthReply)
+	kind   string
+	socket bool                  // the frames of a member travel on the socket
+	alive  func(*pb.HealthReply) // returns soon if it is well, and says what else there is to say
 }
 
 func (s *moduleServer) Describe(context.Context, *pb.DescribeRequest) (*pb.Description, error) {
-	d := &pb.Description{Kind: s.kind, Version: "unknown"}
+	d := &pb.Description{Kind: s.kind, Version: "unknown", Socket: s.socket}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		d.Version = info.Main.Version
 		for _, set := range info.Settings {

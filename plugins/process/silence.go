@@ -19,10 +19,10 @@ const beat = 250 * time.Millisecond
 // keep it from its beat for a while.
 const leastPatience = 2 * time.Second
 
-// nodePatience is for how long a node may be silent: as long as its peers would wait for one whose
-// member stands still with it.
+// nodePatience is for how long a node may be silent if its member says nothing else: as long as its
+// peers would wait for one whose member stands still with it.
 func nodePatience(c *pb.ConsensusConfig) time.Duration {
-	return max(time.Duration(c.SyncLimit)*time.Duration(c.TickNs), leastPatience)
+	return time.Duration(c.SyncLimit) * time.Duration(c.TickNs)
 }
 
 // silenceSteps is in how many steps patience is counted.
@@ -30,19 +30,27 @@ const silenceSteps = 20
 
 // A silence measures for how long nothing was heard, in steps of this process and not by the
 // clock: when all has stood still together, nobody was silent.
-type silence struct{ steps atomic.Int32 }
+type silence struct {
+	steps    atomic.Int32
+	patience atomic.Int64 // ns
+}
 
 func (s *silence) heard() { s.steps.Store(0) }
 
+// limit says how long the silence may be. It may change.
+func (s *silence) limit(d time.Duration) { s.patience.Store(int64(max(d, leastPatience))) }
+
 // watch calls end once nothing was heard for so long, and returns.
-func (s *silence) watch(patience time.Duration, end func(time.Duration)) {
+func (s *silence) watch(end func(time.Duration)) {
 	s.heard()
-	t := time.NewTicker(patience / silenceSteps)
+	step := func() time.Duration { return time.Duration(s.patience.Load()) / silenceSteps }
+	t := time.NewTimer(step())
 	defer t.Stop()
 	for range t.C {
 		if s.steps.Add(1) > silenceSteps {
-			end(patience)
+			end(time.Duration(s.patience.Load()))
 			return
 		}
+		t.Reset(step())
 	}
 }

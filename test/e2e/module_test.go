@@ -27,6 +27,9 @@ func asProcesses(servers, timeoutMS int) harness.Options {
 // moduleLine is what a server says when it takes itself out of service for a module.
 const moduleLine = "a module's process is gone: serving nobody"
 
+// stoodLine is what it says if that was its own standing still.
+const stoodLine = "this server stood still, and its module has ended"
+
 // modulePids are the processes of a server's modules, by their kinds.
 func modulePids(t *testing.T, s *harness.Server) map[string]int {
 	t.Helper()
@@ -301,6 +304,58 @@ func TestModuleCrashLimit(t *testing.T) {
 	}
 	if !strings.Contains(s.Log(), "has been too often") {
 		t.Errorf("the server does not say why:\n%s", s.Log())
+	}
+}
+
+// TestStoodStill: a leader that stands still is replaced although its consensus module goes on, after
+// the time that the others would wait for it: syncLimit under Zab, election timeouts under Raft. That
+// is no crash of the module: the server, which may have none here, begins anew each time.
+func TestStoodStill(t *testing.T) {
+	for name, tc := range map[string]struct {
+		tick, sync int
+		after      string
+	}{
+		"zab":  {250, 10, "for 2.5s"},
+		"raft": {2000, 5, "for 2s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := harness.Start(t, harness.Options{Servers: 3, TickTimeMS: tc.tick, SyncLimit: tc.sync, Consensus: "process:" + name, Storage: "mem",
+				Extra: map[string]string{"zkcore.plugin.maxCrashes": "0"}})
+			must(t, connect(t, e.Addrs()...), client.CreateOp{Path: "/n", Data: []byte("0")})
+			for range 2 {
+				old := e.Leader()
+				var rest []string
+				for _, s := range e.Servers {
+					if s != old {
+						rest = append(rest, s.Addr())
+					}
+				}
+				pid := modulePid(t, old, plugins.KindConsensus)
+				was := strings.Count(old.Log(), stoodLine)
+				old.Signal(syscall.SIGSTOP)
+				begin := time.Now()
+				e.Await()
+				t.Logf("a new leader after %v", time.Since(begin).Round(time.Millisecond))
+				eventually(t, "the module ends, and waits for its parent", func() bool { return modulePids(t, old)[plugins.KindConsensus] == 0 })
+				must(t, connect(t, rest...), client.SetOp{Path: "/n", Data: []byte("1"), Version: -1})
+				old.Signal(syscall.SIGCONT)
+				eventually(t, "the server says why its module is gone", func() bool { return strings.Count(old.Log(), stoodLine) == was+1 })
+				e.Await()
+				if now := modulePid(t, old, plugins.KindConsensus); now == pid {
+					t.Errorf("the module still runs as %d", pid)
+				}
+			}
+			for _, s := range e.Servers {
+				if strings.Contains(s.Log(), moduleLine) {
+					t.Errorf("server %d: a module has crashed", s.ID)
+				}
+				for line := range strings.Lines(s.Log()) {
+					if strings.Contains(line, stoodLine) && !strings.Contains(line, tc.after) {
+						t.Errorf("server %d, want %q: %s", s.ID, tc.after, line)
+					}
+				}
+			}
+		})
 	}
 }
 

@@ -102,7 +102,8 @@ func TestSnap(t *testing.T) {
 // TestTrunc: a leader has logged what nobody else has, dies, and comes back to
 // an ensemble that went on without: it must forget it.
 func TestTrunc(t *testing.T) {
-	e := harness.Start(t, harness.Options{Servers: 3, TickTimeMS: 500, SyncLimit: 20})
+	// Under Raft it is the election timeout that keeps the leader a leader meanwhile.
+	e := harness.Start(t, harness.Options{Servers: 3, TickTimeMS: 500, SyncLimit: 20, Extra: map[string]string{"zkcore.raft.electionMs": "3000"}})
 	old := e.Leader()
 	c := connect(t, old.Addr())
 	writeMany(t, c, "/before", 50, 20)

@@ -69,7 +69,6 @@ func modules(t testing.TB, opt Options) map[string]string {
 		if ok {
 			path, sum := Module(t, kind, name)
 			value, cfg["zkcore.plugin."+name+".sha256"] = path, sum
-			cfg["zkcore.plugin.maxCrashes"] = "100" // a server that a test stops for long loses its module
 		}
 		cfg[kind] = value
 	}
@@ -133,5 +132,6 @@ func (s *Server) Freeze() {
 		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 			s.t.Fatal(err)
 		}
+		s.awaitStopped(pid)
 	}
 }

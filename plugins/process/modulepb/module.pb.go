@@ -213,6 +213,7 @@ type Description struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`       // "consensus" or "storage"
 	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"` // of the program
+	Socket        bool                   `protobuf:"varint,3,opt,name=socket,proto3" json:"socket,omitempty"`  // a member's frames travel on the socket that it was started with, and not in Run
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -259,6 +260,13 @@ func (x *Description) GetVersion() string {
 		return x.Version
 	}
 	return ""
+}
+
+func (x *Description) GetSocket() bool {
+	if x != nil {
+		return x.Socket
+	}
+	return false
 }
 
 type HealthRequest struct {
@@ -1699,10 +1707,11 @@ const file_modulepb_module_proto_rawDesc = "" +
 	"\fKIND_DAMAGED\x10\x04\x12\x11\n" +
 	"\rKIND_CANCELED\x10\x05\x12\x0f\n" +
 	"\vKIND_OPTION\x10\x06\"\x11\n" +
-	"\x0fDescribeRequest\";\n" +
+	"\x0fDescribeRequest\"S\n" +
 	"\vDescription\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\tR\aversion\"\x0f\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
+	"\x06socket\x18\x03 \x01(\bR\x06socket\"\x0f\n" +
 	"\rHealthRequest\"p\n" +
 	"\vHealthReply\x12\x18\n" +
 	"\adurable\x18\x01 \x01(\x03R\adurable\x12/\n" +

@@ -716,7 +716,8 @@ const (
 // Consensus is a member.
 type ConsensusClient interface {
 	// Run is the member's life: what the node asks of it one way, what it asks of the node
-	// the other.
+	// the other. A member that has said that it takes the socket is not asked for it: the same
+	// frames travel there.
 	Run(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Frames, Frames], error)
 	// PutSnapshot carries the node's state to the member, which has asked for it.
 	PutSnapshot(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[Chunk, SnapshotEnd], error)
@@ -795,7 +796,8 @@ func (c *consensusClient) Status(ctx context.Context, in *StatusRequest, opts ..
 // Consensus is a member.
 type ConsensusServer interface {
 	// Run is the member's life: what the node asks of it one way, what it asks of the node
-	// the other.
+	// the other. A member that has said that it takes the socket is not asked for it: the same
+	// frames travel there.
 	Run(grpc.BidiStreamingServer[Frames, Frames]) error
 	// PutSnapshot carries the node's state to the member, which has asked for it.
 	PutSnapshot(grpc.ClientStreamingServer[Chunk, SnapshotEnd]) error
