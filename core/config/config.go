@@ -54,6 +54,7 @@ type Config struct {
 	AutocreateDataDir                    bool
 	TrustEmptySnapshot                   bool
 	Digest, ExtendedTypes, SkipACL       bool
+	EnforceQuota                         bool
 	DigestAuth                           bool
 	SuperDigest                          string
 	FsyncWarning                         time.Duration
@@ -242,6 +243,7 @@ func (c *Config) readLimits(r *reader) {
 	c.ClientKeepAlive = r.flag("clientTcpKeepAlive", false)
 	c.Digest = r.flag("digest.enabled", true)
 	c.ExtendedTypes = r.flag("extendedTypesEnabled", false)
+	c.EnforceQuota = r.flag("enforceQuota", false)
 	switch skip := r.text("skipACL", "no"); skip {
 	case "yes":
 		c.SkipACL = true

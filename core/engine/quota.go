@@ -386,10 +386,11 @@ func (p *preparer) forgetChanges() {
 
 // A QuotaStatus is what is to be seen of a quota.
 type QuotaStatus struct {
-	Path   string
-	Limits znode.Limits // -1 for each, if there are none, or none that are understood
-	Usage  znode.Usage
-	Kept   bool // whether there is a usage
+	Path    string
+	Limited bool         // there are limits that are understood
+	Limits  znode.Limits // if so
+	Kept    bool         // there is a usage
+	Usage   znode.Usage  // if so
 }
 
 // Quotas returns all quotas, in the order of their paths. It runs beside nothing that
@@ -401,11 +402,7 @@ func (e *Engine) Quotas() []QuotaStatus {
 	list := make([]QuotaStatus, 0, len(e.quotas.byPath))
 	for _, of := range slices.Sorted(maps.Keys(e.quotas.byPath)) {
 		q := e.quotas.byPath[of]
-		s := QuotaStatus{Path: of, Limits: znode.NoLimits, Usage: q.usage, Kept: q.kept}
-		if q.limited && q.clear {
-			s.Limits = q.limits
-		}
-		list = append(list, s)
+		list = append(list, QuotaStatus{Path: of, Limited: q.limited && q.clear, Limits: q.limits, Kept: q.kept, Usage: q.usage})
 	}
 	return list
 }

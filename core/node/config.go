@@ -58,6 +58,7 @@ type Config struct {
 	SkipACL       bool   // skipACL=yes
 	ExtendedTypes bool   // extendedTypesEnabled
 	NoDigest      bool   // digest.enabled=false
+	EnforceQuota  bool   // enforceQuota
 	// SessionSecret makes session passwords: nobody who does not know it can take
 	// a session over. Without one they are Apache's, which servers of a mixed
 	// ensemble need, and which anybody can compute from the session's id.

@@ -21,6 +21,7 @@ type scene struct {
 	super    bool // the admin can log in
 	admin    *admin
 	base     string // the row's own znode
+	limited  bool   // the row speaks of that znode's quota
 	first    int64  // the last zxid before the row
 	last     int64  // the highest seen
 	times    map[int64]int64
@@ -35,6 +36,9 @@ type admin struct {
 	c     *client
 	count int
 }
+
+// quotas is what the quota of a znode is below.
+const quotas = "/zookeeper/quota"
 
 // The super digest of all servers, and what logs in with it.
 const (
@@ -102,7 +106,7 @@ func (sc *scene) begin(r *row) error {
 	sc.clients = make(map[string]*client)
 	sc.sessions = make(map[string]*session)
 	sc.order, sc.names = nil, nil
-	sc.base = ""
+	sc.base, sc.limited = "", false
 	if !r.has("no znode of its own") {
 		sc.admin.count++
 		base := fmt.Sprintf("/c%d", sc.admin.count)
@@ -135,6 +139,11 @@ func (sc *scene) end() error {
 	}
 	base := sc.base
 	sc.base = "" // so that paths are what they are
+	if sc.limited {
+		if err := sc.remove(quotas + base); err != nil {
+			return err
+		}
+	}
 	return sc.remove(base)
 }
 
