@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/zkcore/zkcore/core/simbug"
 	"github.com/zkcore/zkcore/core/zkerr"
 	"github.com/zkcore/zkcore/core/znode"
 	"github.com/zkcore/zkcore/plugins/storage"
@@ -130,6 +131,9 @@ func (s *quotas) settle(o *overlay, fn func(*quota)) {
 		}
 		if q.fresh {
 			q.fresh = false
+			if simbug.On("usage-from-nothing") {
+				continue // all is counted from now on
+			}
 			q.usage = o.usage(q.of)
 		}
 		if fn != nil {
@@ -320,9 +324,13 @@ func (e *Engine) checkQuota(path string, count, bytes int64) zkerr.Code {
 	if len(p.quotas.byPath) == 0 || znode.BelowQuota(path) {
 		return zkerr.OK
 	}
+	all := p.quotas.byPath
+	if simbug.On("quota-of-the-past") {
+		all = e.quotas.byPath // what is not applied yet does not count
+	}
 	var q *quota
 	for of := path; of != znode.Root && q == nil; of = znode.Parent(of) {
-		if x := p.quotas.byPath[of]; x != nil && x.limited {
+		if x := all[of]; x != nil && x.limited {
 			q = x
 		}
 	}

@@ -47,18 +47,11 @@ const (
 )
 
 func (sc *scene) login() error {
-	c, err := sc.dial("admin")
-	if err != nil {
-		return err
+	c, b, err := sc.hello()
+	// A server that has just begun may send clients away until it has noted down which sessions it opens.
+	for end := time.Now().Add(harness.Patience); err != nil && time.Now().Before(end); c, b, err = sc.hello() {
+		time.Sleep(10 * time.Millisecond)
 	}
-	hello, err := sc.greeting([]string{"timeout=600000"})
-	if err != nil {
-		return err
-	}
-	if err := c.write(hello); err != nil {
-		return err
-	}
-	b, err := c.frame()
 	if err != nil {
 		return fmt.Errorf("admin: %w", err)
 	}
@@ -74,6 +67,23 @@ func (sc *scene) login() error {
 		return fmt.Errorf("admin is not let in: %s: %v", line, err)
 	}
 	return nil
+}
+
+// hello opens the admin's connection, and returns what it is greeted with.
+func (sc *scene) hello() (*client, []byte, error) {
+	c, err := sc.dial("admin")
+	if err != nil {
+		return nil, nil, err
+	}
+	hello, err := sc.greeting([]string{"timeout=600000"})
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := c.write(hello); err != nil {
+		return nil, nil, err
+	}
+	b, err := c.frame()
+	return c, b, err
 }
 
 // do is one request of the admin, and the first line of its answer.
