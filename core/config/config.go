@@ -54,7 +54,8 @@ type Config struct {
 	AutocreateDataDir                    bool
 	TrustEmptySnapshot                   bool
 	Digest, ExtendedTypes, SkipACL       bool
-	EnforceQuota                         bool
+	EnforceQuota, ReconfigEnabled        bool
+	MultiAddress, NoStandalone           bool // multiAddress.enabled, standaloneEnabled=false
 	DigestAuth                           bool
 	SuperDigest                          string
 	FsyncWarning                         time.Duration
@@ -244,6 +245,9 @@ func (c *Config) readLimits(r *reader) {
 	c.Digest = r.flag("digest.enabled", true)
 	c.ExtendedTypes = r.flag("extendedTypesEnabled", false)
 	c.EnforceQuota = r.flag("enforceQuota", false)
+	if c.ReconfigEnabled = r.boolean("reconfigEnabled", false); c.ReconfigEnabled {
+		r.warn("reconfigEnabled", "dynamic reconfiguration is not supported yet: a reconfig is checked, and answered Unimplemented")
+	}
 	switch skip := r.text("skipACL", "no"); skip {
 	case "yes":
 		c.SkipACL = true

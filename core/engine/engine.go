@@ -22,6 +22,14 @@ type Options struct {
 	// NoDigest is the opposite of zookeeper.digest.enabled: txns carry no tree
 	// digest, and none is kept.
 	NoDigest bool
+	// ReconfigEnabled is reconfigEnabled: reconfig is looked at. MultiAddress is
+	// multiAddress.enabled, NoStandalone the opposite of standaloneEnabled, by which it
+	// is judged.
+	ReconfigEnabled, MultiAddress, NoStandalone bool
+	// Synced returns the ids of the servers that are there and have all that this one
+	// has, itself among them. It is called in Prepare, of a reconfig. If it is nil,
+	// all are.
+	Synced func() []int64
 	// EnforceQuota is zookeeper.enforceQuota: what would go beyond a hard limit is
 	// refused. Usage is kept in any case.
 	EnforceQuota bool

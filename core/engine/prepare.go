@@ -245,7 +245,7 @@ func (e *Engine) prepare(q *request, from consensus.ServerID, r *consensus.Reque
 			return e.refuse(q, r, zkerr.Unimplemented)
 		}
 	case proto.OpReconfig:
-		return e.refuse(q, r, zkerr.ReconfigDisabled)
+		return e.refuse(q, r, e.checkReconfig(q, from, r))
 	case proto.OpMulti:
 		return e.prepareMulti(q, from, r)
 	}

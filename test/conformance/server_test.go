@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ type configuration struct {
 	name  string
 	extra map[string]string // zoo.cfg
 	tree  []txnlog.Node     // what there is before the first start, besides what is always there
+	one   bool              // an ensemble of one server
 }
 
 var configurations = []configuration{
@@ -25,6 +27,8 @@ var configurations = []configuration{
 	{name: "fresh"}, // what is always there is shown as it is: such a table is run as a whole
 	{name: "no-extended-types", extra: map[string]string{"extendedTypesEnabled": "false"}},
 	{name: "reconfig-enabled", extra: map[string]string{"reconfigEnabled": "true"}},
+	{name: "reconfig-one", one: true, extra: map[string]string{"reconfigEnabled": "true", "standaloneEnabled": "false"}},
+	{name: "reconfig-one-skip-acl", one: true, extra: map[string]string{"reconfigEnabled": "true", "standaloneEnabled": "false", "skipACL": "yes"}},
 	{name: "skip-acl", extra: map[string]string{"skipACL": "yes"}},
 	{name: "no-digest-login", extra: map[string]string{"DigestAuthenticationProvider.enabled": "false"}},
 	{name: "quota", extra: map[string]string{"enforceQuota": "true"}},
@@ -85,7 +89,15 @@ var old = []txnlog.Node{
 // start starts a server, on the tree that it is to have.
 func (c *configuration) start(t *testing.T, opt harness.Options) *harness.Ensemble {
 	t.Helper()
+	if c.one {
+		opt.Extra["server.1"] = fmt.Sprintf("127.0.0.1:%d:%d", harness.FreePort(t), harness.FreePort(t))
+	}
 	e := harness.New(t, opt)
+	if c.one {
+		if err := os.WriteFile(filepath.Join(e.Servers[0].DataDir, "myid"), []byte("1\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if c.tree != nil {
 		dir := filepath.Join(e.Servers[0].DataDir, txnlog.VersionDir)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
