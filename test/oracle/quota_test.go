@@ -55,7 +55,9 @@ func (g *generator) quota() request {
 func (g *generator) limits() *string {
 	s := fmt.Sprintf("count=%d,bytes=%d=;byteHardLimit=%d;countHardLimit=%d", pick(g, -1, -1, 0, 2), pick(g, -1, -1, 0, 50), pick(g, -1, -1, 0, 10, 60, 400), pick(g, -1, 0, 1, 2, 3, 5))
 	if g.chance(60) {
-		s = pick(g, "", "countHardLimit=2", "byteHardLimit=20", "what?", "count=", "countHardLimit=1,", ",countHardLimit=1", "countHardLimit==1", "x=1", "countHardLimit=99999999999999999999")
+		// None that are not understood: a multi below those is answered as one that does not decode, of which
+		// Apache's zxid is another. They are in test/conformance.
+		s = pick(g, "", "countHardLimit=2", "byteHardLimit=20", "countHardLimit=1,", "countHardLimit==1", "x=1")
 	}
 	return &s
 }
