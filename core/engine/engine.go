@@ -380,7 +380,7 @@ func (e *Engine) Expirable(nowMS, neverUsedMS int64, fn func(path string) bool) 
 		idle := nowMS - h.Mtime()
 		switch znode.KindOf(h.Owner(), e.opts.ExtendedTypes) {
 		case znode.Container:
-			if h.Creates() == 0 && (neverUsedMS <= 0 || idle <= neverUsedMS) {
+			if h.Creates() <= 0 && (neverUsedMS <= 0 || idle <= neverUsedMS) {
 				return true
 			}
 		case znode.TTL:
