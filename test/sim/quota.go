@@ -1,9 +1,12 @@
 package sim
 
 import (
+	_ "embed" // of testdata/seeds
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/zkcore/zkcore/core/jute"
 	"github.com/zkcore/zkcore/core/proto"
@@ -12,8 +15,29 @@ import (
 // Quotas, in some runs. They are drawn from a stream of their own: whether there are any does
 // not change what else clients ask for.
 
-// limited says of a run whether its clients set quotas.
-func limited(r *rand.Rand) bool { return r.IntN(100) < 35 }
+// limited says of a run whether its clients set quotas. What was kept before there were any
+// stays as it was.
+func limited(seed uint64, r *rand.Rand) bool { return r.IntN(100) < 35 && !older()[seed] }
+
+//go:embed testdata/seeds
+var keptSeeds string
+
+// older are the seeds above the line in the file that says from where on there are quotas.
+var older = sync.OnceValue(func() map[uint64]bool {
+	above, _, ok := strings.Cut(keptSeeds, "\n# From here on clients set quotas, too.\n")
+	if !ok {
+		panic("sim: testdata/seeds does not say from where on clients set quotas")
+	}
+	all := map[uint64]bool{}
+	for line := range strings.Lines(above) {
+		no, _, _ := strings.Cut(line, " ")
+		no, _, _ = strings.Cut(no, "/")
+		if seed, err := strconv.ParseUint(no, 10, 64); err == nil {
+			all[seed] = true
+		}
+	}
+	return all
+})
 
 // asksOfQuotas asks for something about quotas now and then, instead of something else.
 func (c *client) asksOfQuotas() bool {

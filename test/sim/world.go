@@ -57,7 +57,7 @@ func newWorld(seed uint64, module Module, store Store, p plan, traced bool) *wor
 		netRand: stream(1), diskRand: stream(2), faultRand: stream(3), loadRand: stream(4), nodeRand: stream(5),
 		disksRand: stream(9), lureRand: stream(10), storeRand: stream(12), quotaRand: stream(13),
 	}
-	w.limited = limited(w.quotaRand)
+	w.limited = limited(seed, w.quotaRand)
 	w.stats.Kinds = map[string]int{}
 	if traced {
 		w.trace = new(strings.Builder)
