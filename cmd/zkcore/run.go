@@ -146,6 +146,7 @@ func nodeConfig(c *config.Config) node.Config {
 		ClientKeepAlive: c.ClientKeepAlive, ContainerCheck: c.ContainerCheck, ContainerNeverUsed: c.ContainerNeverUsed,
 		ContainersPerCheck: max(int(int64(c.ContainersPerMinute)*int64(c.ContainerCheck)/int64(time.Minute)), 1),
 		SuperDigest:        c.SuperDigest, NoDigestAuth: !c.DigestAuth, SkipACL: c.SkipACL, ExtendedTypes: c.ExtendedTypes, NoDigest: !c.Digest,
+		EnforceQuota: c.EnforceQuota, ReconfigEnabled: c.ReconfigEnabled, MultiAddress: c.MultiAddress, NoStandalone: c.NoStandalone,
 		Consensus: consensus.Config{
 			Servers: c.Members(), ConfigText: c.EnsembleText(), InitLimit: c.InitLimit, SyncLimit: c.SyncLimit,
 			QuorumListenOnAllIPs: c.QuorumListenOnAllIPs, Options: c.Options,

@@ -85,6 +85,14 @@ func (s source) Watches() (connections, paths, total int) {
 	return i.Watchers, i.WatchedPaths, i.Watches
 }
 
+func (s source) Quotas() []admin.Quota {
+	var out []admin.Quota
+	for _, q := range s.n.Quotas() {
+		out = append(out, admin.Quota(q))
+	}
+	return out
+}
+
 func (s source) Sessions() []admin.Session {
 	var out []admin.Session
 	now := time.Now()

@@ -31,6 +31,13 @@ func (w *Words) mntr(b *bytes.Buffer) {
 			line(g.name, Average(g.value))
 		}
 	}
+	for _, q := range quotaGauges(w.Source.Quotas()) {
+		if w.Config.MetricsEnabled {
+			line(fmt.Sprintf("%s{key=%q}", q.name, q.key), JavaDouble(float64(q.value)))
+		} else {
+			line(q.key+"_"+q.name, strconv.FormatInt(q.value, 10))
+		}
+	}
 	// Too large for a float: 64 bits that are to be compared.
 	line("zkcore_tree_digest", fmt.Sprintf("0x%x:%d", uint64(f.DigestZxid), int64(f.Digest)))
 	if w.Config.MetricsEnabled {

@@ -50,6 +50,13 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	for _, g := range gauges(f, watches, open, limit, time.Now()) {
 		out <- prometheus.MustNewConstMetric(desc(g.name), prometheus.GaugeValue, g.value)
 	}
+	for _, q := range quotaGauges(c.w.Source.Quotas()) {
+		kind := prometheus.GaugeValue
+		if q.counts {
+			kind = prometheus.CounterValue
+		}
+		out <- prometheus.MustNewConstMetric(desc(q.name, "key"), kind, float64(q.value), q.key)
+	}
 	serving := 0.0
 	if f.Serving {
 		serving = 1

@@ -20,6 +20,8 @@ type Source interface {
 	Sessions() []Session
 	// Ephemerals are the paths of each session that has some, by session id.
 	Ephemerals() []Ephemerals
+	// Quotas sum up the quotas, by the first names of the paths that they are on.
+	Quotas() []Quota
 	// ResetServer sets latencies and packet counts back, ResetConnections those of
 	// each connection.
 	ResetServer()
@@ -81,6 +83,16 @@ type Connection struct {
 	// Latencies in milliseconds.
 	LastLatency, MinLatency, MaxLatency int64
 	AvgLatency                          float64
+}
+
+// A Quota sums up all quotas below one name under the root.
+type Quota struct {
+	Namespace              string
+	Limited                bool // there are limits
+	CountLimit, BytesLimit int64
+	Kept                   bool // there is a usage
+	Count, Bytes           int64
+	Refused                int64
 }
 
 // A Session is an open session.

@@ -29,6 +29,8 @@ type fake struct {
 	sess  []Session
 	eph   []Ephemerals
 	reset int
+
+	quotas []Quota
 }
 
 func (f *fake) Facts() Facts              { return f.facts }
@@ -36,6 +38,7 @@ func (f *fake) Connections() []Connection { return f.conns }
 func (f *fake) Watches() (int, int, int)  { return 2, 2, 3 }
 func (f *fake) Sessions() []Session       { return f.sess }
 func (f *fake) Ephemerals() []Ephemerals  { return f.eph }
+func (f *fake) Quotas() []Quota           { return f.quotas }
 func (f *fake) ResetServer()              { f.reset++ }
 func (f *fake) ResetConnections()         { f.reset++ }
 

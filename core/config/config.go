@@ -54,6 +54,8 @@ type Config struct {
 	AutocreateDataDir                    bool
 	TrustEmptySnapshot                   bool
 	Digest, ExtendedTypes, SkipACL       bool
+	EnforceQuota, ReconfigEnabled        bool
+	MultiAddress, NoStandalone           bool // multiAddress.enabled, standaloneEnabled=false
 	DigestAuth                           bool
 	SuperDigest                          string
 	FsyncWarning                         time.Duration
@@ -242,6 +244,10 @@ func (c *Config) readLimits(r *reader) {
 	c.ClientKeepAlive = r.flag("clientTcpKeepAlive", false)
 	c.Digest = r.flag("digest.enabled", true)
 	c.ExtendedTypes = r.flag("extendedTypesEnabled", false)
+	c.EnforceQuota = r.flag("enforceQuota", false)
+	if c.ReconfigEnabled = r.boolean("reconfigEnabled", false); c.ReconfigEnabled {
+		r.warn("reconfigEnabled", "dynamic reconfiguration is not supported yet: a reconfig is checked, and answered Unimplemented")
+	}
 	switch skip := r.text("skipACL", "no"); skip {
 	case "yes":
 		c.SkipACL = true

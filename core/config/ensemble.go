@@ -19,6 +19,7 @@ import (
 func (c *Config) readEnsemble(r *reader) {
 	standaloneEnabled := r.boolean("standaloneEnabled", true)
 	multi := r.boolean("multiAddress.enabled", false)
+	c.MultiAddress, c.NoStandalone = multi, !standaloneEnabled
 	c.QuorumListenOnAllIPs = r.boolean("quorumListenOnAllIPs", false)
 	peerType := strings.ToLower(r.text("peerType", "participant"))
 	if peerType != "participant" && peerType != "observer" {

@@ -30,11 +30,9 @@ var notYet = map[string]string{
 	"fips-mode":                               "",
 	"localSessionsEnabled":                    "local sessions are not supported yet: all sessions are global",
 	"localSessionsUpgradingEnabled":           "local sessions are not supported yet: all sessions are global",
-	"reconfigEnabled":                         "dynamic reconfiguration is not supported yet: the membership is the one in this file",
 	"dynamicConfigFile":                       "",
 	"observerMasterPort":                      "observers follow the leader; observer masters are not supported yet",
 	"oraclePath":                              "",
-	"enforceQuota":                            "quotas are not supported yet",
 	"leaderServes":                            "the leader serves clients",
 	"readonlymode.enabled":                    "read-only mode is not supported yet",
 	"enableEagerACLCheck":                     "",
@@ -106,7 +104,7 @@ func unsupported(key string) (reason string, known bool) {
 // name only to do without them.
 var offByDefault = []string{
 	"sslQuorum", "portUnification", "client.portUnification", "sslQuorumReloadCertFiles", "fips-mode", "localSessionsEnabled",
-	"localSessionsUpgradingEnabled", "reconfigEnabled", "enforceQuota", "readonlymode.enabled", "enableEagerACLCheck", "emulate353TTLNodes",
+	"localSessionsUpgradingEnabled", "readonlymode.enabled", "enableEagerACLCheck", "emulate353TTLNodes",
 	"admin.enableServer", "audit.enable", "sessionRequireClientSASLAuth", "enforce.auth.enabled", "quorum.auth.enableSasl",
 	"quorum.auth.learnerRequireSasl", "quorum.auth.serverRequireSasl",
 }

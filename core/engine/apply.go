@@ -134,6 +134,7 @@ func (e *Engine) applyTxn(t *txn.Txn) {
 			body = appendResult(body, h.Type, t.Path, n.head)
 		}
 	}
+	e.settleQuotas() // behind the replies, which say what the client wrote
 	if t.HasDigest && e.state.hashed && t.Digest.Version == txn.DigestVersion &&
 		h.Zxid > e.state.fuzzy && t.Digest.Tree != a.digest {
 		e.mismatches++
@@ -268,6 +269,9 @@ func (e *Engine) create(h *txn.Header, b *txn.Body, owner int64) (node, zkerr.Co
 	a.changedData(b.Path, c, b.Data)
 	a.put(b.Path, c)
 	e.state.dataSize += int64(len(b.Path) + len(b.Data))
+	if e.quotas.concern(b.Path) {
+		e.quotas.put(b.Path, b.Data, true, 0)
+	}
 	switch znode.KindOf(owner, e.opts.ExtendedTypes) {
 	case znode.Ephemeral:
 		a.batch.TablePut(tableEphemerals, ephemeralKey(owner, b.Path), nil)
@@ -323,6 +327,9 @@ func (e *Engine) delete(zxid int64, path string) zkerr.Code {
 	}
 	acl, owner := n.head.ACL(), n.head.Owner()
 	e.state.dataSize -= int64(len(path)) + int64(n.head.DataLength())
+	if e.quotas.concern(path) {
+		e.quotas.remove(path, n.head.DataLength())
+	}
 	c := a.own(path, n)
 	a.gone(c)
 	a.batch.Delete(path)
@@ -379,6 +386,9 @@ func (e *Engine) setData(h *txn.Header, b *txn.Body) (node, zkerr.Code) {
 	c := a.own(b.Path, n)
 	ch := c.Head()
 	e.state.dataSize += int64(len(b.Data)) - int64(ch.DataLength())
+	if e.quotas.concern(b.Path) {
+		e.quotas.put(b.Path, b.Data, false, ch.DataLength())
+	}
 	ch.SetDataLength(len(b.Data))
 	ch.SetVersion(b.Version)
 	ch.SetModified(h.Zxid, h.Time)

@@ -22,6 +22,20 @@ type Options struct {
 	// NoDigest is the opposite of zookeeper.digest.enabled: txns carry no tree
 	// digest, and none is kept.
 	NoDigest bool
+	// ReconfigEnabled is reconfigEnabled: reconfig is looked at. MultiAddress is
+	// multiAddress.enabled, NoStandalone the opposite of standaloneEnabled, by which it
+	// is judged.
+	ReconfigEnabled, MultiAddress, NoStandalone bool
+	// Synced returns the ids of the servers that are there and have all that this one
+	// has, itself among them. It is called in Prepare, of a reconfig. If it is nil,
+	// all are.
+	Synced func() []int64
+	// EnforceQuota is zookeeper.enforceQuota: what would go beyond a hard limit is
+	// refused. Usage is kept in any case.
+	EnforceQuota bool
+	// OnQuotaExcess is told, during Prepare, of what goes beyond a quota, refused or
+	// not. It may be nil.
+	OnQuotaExcess func(QuotaExcess)
 	// SuperDigest is zookeeper.DigestAuthenticationProvider.superDigest.
 	SuperDigest string
 	// NoDigestAuth switches the scheme digest off.
@@ -61,6 +75,8 @@ type Engine struct {
 	// highest has the highest id seen of each server's sessions.
 	highest map[int64]int64
 
+	quotas quotas
+
 	watches    *watch.Table
 	mismatches uint64
 
@@ -75,7 +91,7 @@ var ErrOtherOptions = errors.New("the store was filled under other options")
 
 // New makes an engine without a state: Open attaches one.
 func New(opts Options) *Engine {
-	return &Engine{opts: opts, watches: watch.New(), highest: map[int64]int64{}}
+	return &Engine{opts: opts, watches: watch.New(), highest: map[int64]int64{}, quotas: newQuotas()}
 }
 
 // Open attaches the store: an empty one becomes a fresh tree. It may be called
@@ -98,6 +114,9 @@ func (e *Engine) Open(store storage.Store) error {
 	}
 	e.applier.listed = true
 	e.applier.reset(e.view, e.state.digest)
+	if err := e.loadQuotas(); err != nil {
+		return fmt.Errorf("read the quotas: %w", err)
+	}
 	return e.special()
 }
 
@@ -192,7 +211,7 @@ func (e *Engine) rehash() error {
 // writes the configuration into its own.
 func (e *Engine) special() error {
 	a := &e.applier
-	changed := e.view.Len() == 0
+	changed := e.view.Len() == 0 || len(a.batch.Ops) > 0
 	for _, path := range [...]string{znode.Root, znode.ZooKeeper, znode.Quota, znode.Config} {
 		n, ok := a.peek(path)
 		if !ok {
@@ -361,7 +380,7 @@ func (e *Engine) Expirable(nowMS, neverUsedMS int64, fn func(path string) bool) 
 		idle := nowMS - h.Mtime()
 		switch znode.KindOf(h.Owner(), e.opts.ExtendedTypes) {
 		case znode.Container:
-			if h.Creates() == 0 && (neverUsedMS <= 0 || idle <= neverUsedMS) {
+			if h.Creates() <= 0 && (neverUsedMS <= 0 || idle <= neverUsedMS) {
 				return true
 			}
 		case znode.TTL:

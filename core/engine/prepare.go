@@ -29,6 +29,12 @@ type preparer struct {
 	// born has the ephemerals whose creation is not applied yet. Some may be gone
 	// again, or never come: whoever asks looks them up.
 	born []birth
+	// quotas are as they will be, if they are enforced; changes are those of the
+	// present txn, which count when it is whole.
+	quotas   quotas
+	enforced bool
+	changes  []quotaChange
+
 	slab []byte // where the next txns are encoded
 	op   proto.MultiOp
 	txn  txn.Txn
@@ -80,6 +86,9 @@ func (e *Engine) Lead(last int64) {
 	*p = preparer{overlay: newOverlay(e.state.hashed), base: last, last: last, sessions: make(map[int64]tracked, len(e.sessions))}
 	for id := range e.sessions {
 		p.sessions[id] = tracked{}
+	}
+	if p.enforced = e.opts.EnforceQuota; p.enforced {
+		p.quotas = e.quotas.clone()
 	}
 	p.reset(e.view, e.state.digest)
 }
@@ -215,6 +224,7 @@ func (e *Engine) Prepare(nowMS int64, from consensus.ServerID, r *consensus.Requ
 	p.view = e.view
 	q := request{zxid: p.last + 1, now: nowMS, session: r.Session, auth: r.Auth}
 	data := e.prepare(&q, from, r)
+	p.settleQuotas()
 	if p.err != nil {
 		e.fail(p.err)
 	}
@@ -235,7 +245,7 @@ func (e *Engine) prepare(q *request, from consensus.ServerID, r *consensus.Reque
 			return e.refuse(q, r, zkerr.Unimplemented)
 		}
 	case proto.OpReconfig:
-		return e.refuse(q, r, zkerr.ReconfigDisabled)
+		return e.refuse(q, r, e.checkReconfig(q, from, r))
 	case proto.OpMulti:
 		return e.prepareMulti(q, from, r)
 	}
@@ -500,6 +510,9 @@ func (e *Engine) planCreate(q *request, o *proto.MultiOp, pl *plan) zkerr.Code {
 	if znode.KindOf(parent.head.Owner(), e.opts.ExtendedTypes) == znode.Ephemeral {
 		return zkerr.NoChildrenForEphemerals
 	}
+	if code := e.checkQuota(path, 1, int64(len(o.Data))); code != zkerr.OK {
+		return code
+	}
 	*pl = plan{
 		typ:        int32(o.Op),
 		path:       path,
@@ -583,7 +596,11 @@ func (e *Engine) planSetData(q *request, o *proto.MultiOp, pl *plan) zkerr.Code 
 		return zkerr.NoNode
 	case !e.permits(q, n, jute.PermWrite):
 		return zkerr.NoAuth
-	case o.Version != -1 && o.Version != n.head.Version():
+	}
+	if code := e.checkQuota(o.Path, 0, int64(len(o.Data))-int64(n.head.DataLength())); code != zkerr.OK {
+		return code
+	}
+	if o.Version != -1 && o.Version != n.head.Version() {
 		return zkerr.BadVersion
 	}
 	*pl = plan{typ: txn.TypeSetData, path: o.Path, node: n, data: o.Data, version: znode.NextVersion(n.head.Version())}
@@ -657,6 +674,7 @@ func (e *Engine) effect(q *request, pl *plan) {
 		c = p.fresh(pl.path, pl.node)
 		c.Head().Init(q.zxid, q.now, len(pl.data), pl.owner, znode.OpenACL, e.opts.ExtendedTypes)
 		c.setList(pl.acl)
+		p.noteQuota(quotaChange{path: pl.path, data: pl.data, isNew: true})
 		p.noteData(q, pl, c)
 		if pl.isEphemeral {
 			p.born = append(p.born, birth{q.zxid, q.session, pl.path})
@@ -666,6 +684,7 @@ func (e *Engine) effect(q *request, pl *plan) {
 	case txn.TypeSetData:
 		c := p.own(pl.path, pl.node)
 		h := c.Head()
+		p.noteQuota(quotaChange{path: pl.path, data: pl.data, size: h.DataLength()})
 		h.SetVersion(pl.version)
 		h.SetModified(q.zxid, q.now)
 		h.SetDataLength(len(pl.data))
@@ -692,6 +711,7 @@ func (p *preparer) remove(q *request, path string, n node, parentPath string, pa
 	h.SetChildren(h.Creates(), h.NumChildren()-1)
 	h.SetPzxid(q.zxid)
 	p.note(q, parentPath, c)
+	p.noteQuota(quotaChange{path: path, size: n.head.DataLength(), gone: true})
 	c = p.own(path, n)
 	p.gone(c)
 	c.zxid = q.zxid
@@ -751,6 +771,9 @@ func (e *Engine) prepareMulti(q *request, from consensus.ServerID, r *consensus.
 		}
 		if code != zkerr.OK {
 			failed = code
+			if code == zkerr.MarshallingError {
+				break // limits that are no limits: not this part is refused, but the multi
+			}
 			t.Subs = append(t.Subs, txn.Sub{Type: txn.TypeError, Body: txn.Body{Err: int32(code)}})
 			continue
 		}
@@ -763,10 +786,11 @@ func (e *Engine) prepareMulti(q *request, from consensus.ServerID, r *consensus.
 	tooLong := len(buf)+txn.DigestSize > e.maxTxn()
 	if (failed != zkerr.OK || tooLong) && !simbug.On("multi-not-undone") {
 		p.rollback(digest)
+		p.forgetChanges()
 	} else {
 		p.end()
 	}
-	if tooLong {
+	if tooLong || failed == zkerr.MarshallingError {
 		return e.refuse(q, r, zkerr.MarshallingError)
 	}
 	return e.finish(buf, 0)

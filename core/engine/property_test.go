@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -35,6 +36,7 @@ type world struct {
 	sessions []map[int64]int32
 	keep     bool
 	base     []byte // the snapshot that it began with, if it did
+	limited  bool   // there are quotas
 }
 
 type wanted struct {
@@ -47,8 +49,11 @@ type wanted struct {
 }
 
 func newWorld(t *rapid.T, keep bool) *world {
-	w := &world{t: t, r: newRig(t, modelOptions), m: model.New(model.Options{ExtendedTypes: true}), next: 100, keep: keep}
+	opts := modelOptions
+	opts.EnforceQuota = rapid.Bool().Draw(t, "enforce")
+	w := &world{t: t, r: newRig(t, opts), m: model.New(model.Options{ExtendedTypes: true, EnforceQuota: opts.EnforceQuota}), next: 100, keep: keep}
 	w.r.held = true
+	w.limited = rapid.Bool().Draw(t, "quotas")
 	if rapid.IntRange(0, 3).Draw(t, "old") == 0 {
 		w.grow(old)
 	}
@@ -192,6 +197,9 @@ func (w *world) genOp(multi bool) *rapid.Generator[proto.MultiOp] {
 		ops[len(ops)-1] = proto.OpCheck
 	}
 	return rapid.Custom(func(t *rapid.T) proto.MultiOp {
+		if w.limited && rapid.IntRange(0, 3).Draw(t, "quota") == 0 {
+			return w.genQuota(t)
+		}
 		o := proto.MultiOp{Op: rapid.SampledFrom(ops).Draw(t, "op"), Path: genPath.Draw(t, "path")}
 		if rapid.IntRange(0, 3).Draw(t, "known") > 0 {
 			o.Path = rapid.SampledFrom(paths).Draw(t, "there")
@@ -216,6 +224,31 @@ func (w *world) genOp(multi bool) *rapid.Generator[proto.MultiOp] {
 		}
 		return o
 	})
+}
+
+// genQuota makes an operation about a quota: one that makes the next of its znodes
+// that is missing, most often.
+func (w *world) genQuota(t *rapid.T) proto.MultiOp {
+	path := "/zookeeper/quota"
+	for range rapid.IntRange(0, 2).Draw(t, "depth") {
+		path += "/" + rapid.SampledFrom([]string{"a", "a", "b", "zookeeper"}).Draw(t, "name")
+		if w.m.Node(path) == nil {
+			return proto.MultiOp{Op: proto.OpCreate, Path: path, ACL: jute.OpenACL()}
+		}
+	}
+	path += rapid.SampledFrom([]string{"/zookeeper_limits", "/zookeeper_stats"}).Draw(t, "end")
+	o := proto.MultiOp{Op: proto.OpSetData, Path: path, ACL: jute.OpenACL(), Version: -1}
+	o.Data = rapid.SampledFrom([][]byte{
+		[]byte("count=-1,bytes=-1=;byteHardLimit=30;countHardLimit=3"), []byte("countHardLimit=2"), []byte("byteHardLimit=0"), []byte("countHardLimit=5;byteHardLimit=2010"),
+		[]byte("count=1,bytes=1"), []byte("count=0,bytes=0"), nil, {}, []byte("count="), []byte("what?"), []byte(",;,"),
+	}).Draw(t, "limits")
+	switch {
+	case w.m.Node(path) == nil:
+		o.Op, o.Version = proto.OpCreate, 0
+	case rapid.IntRange(0, 5).Draw(t, "gone") == 0:
+		o.Op, o.Data = proto.OpDelete, nil
+	}
+	return o
 }
 
 func encode(o proto.MultiOp) []byte {
@@ -306,6 +339,9 @@ func (w *world) settle() {
 	}
 	w.same(w.r.e)
 	w.reads()
+	if p.enforced && !reflect.DeepEqual(p.quotas.byPath, w.r.e.quotas.byPath) {
+		w.t.Errorf("prepare's quotas are not apply's")
+	}
 }
 
 func (w *world) same(e *Engine) {

@@ -25,6 +25,7 @@ type state struct {
 	nextACL  uint32 // the key of the next list
 	hashed   bool   // digest is kept
 	extended bool   // there are TTL nodes: Options.ExtendedTypes, by which znodes are told apart
+	counted  bool   // the usage of quotas is what an engine has counted
 }
 
 const stateSize = 8 + 8 + 8 + 4 + 1
@@ -41,6 +42,9 @@ func (s *state) append(dst []byte) []byte {
 	if s.extended {
 		flags |= 2
 	}
+	if s.counted {
+		flags |= 4
+	}
 	return append(dst, flags)
 }
 
@@ -52,7 +56,7 @@ func (s *state) decode(b []byte) bool {
 	s.dataSize = int64(binary.BigEndian.Uint64(b[8:]))
 	s.fuzzy = int64(binary.BigEndian.Uint64(b[16:]))
 	s.nextACL = binary.BigEndian.Uint32(b[24:])
-	s.hashed, s.extended = b[28]&1 != 0, b[28]&2 != 0
+	s.hashed, s.extended, s.counted = b[28]&1 != 0, b[28]&2 != 0, b[28]&4 != 0
 	return true
 }
 

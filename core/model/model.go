@@ -12,6 +12,7 @@ import (
 // Options are what a server is configured with.
 type Options struct {
 	ExtendedTypes bool   // there are TTL nodes
+	EnforceQuota  bool   // what is beyond a hard limit is refused
 	SuperDigest   string // user:hash
 	// ConfigText is what /zookeeper/config holds, and ConfigVersion its mzxid.
 	ConfigText    string
@@ -76,6 +77,7 @@ func (m *Model) Restore(zxid int64, nodes map[string]*Node, sessions map[int64]i
 	}
 	m.sessions = map[int64]int32{}
 	maps.Copy(m.sessions, sessions)
+	m.writeUsage()
 	m.undo, m.changes = nil, nil
 }
 

@@ -33,12 +33,16 @@ type Result struct {
 func (m *Model) Write(zxid, timeMS int64, q Request) Result {
 	m.zxid = zxid
 	m.undo, m.changes = m.undo[:0], m.changes[:0]
-	w := write{m, timeMS, q.Session, q.IDs, false}
+	w := write{m: m, now: timeMS, session: q.Session, ids: q.IDs}
+	if m.opts.EnforceQuota {
+		w.quotas = m.quotas()
+	}
 	code, body := w.do(&q)
 	if code != zkerr.OK {
 		m.rollback()
 		return Result{Code: code}
 	}
+	m.writeUsage()
 	return Result{Body: body, Events: m.fire()}
 }
 
@@ -49,6 +53,7 @@ type write struct {
 	session int64
 	ids     []jute.ID
 	multi   bool
+	quotas  map[string]quota // before it, if they are enforced
 }
 
 func (w *write) do(q *Request) (zkerr.Code, []byte) {
@@ -156,6 +161,9 @@ func (w *write) several(q *Request) (zkerr.Code, []byte) {
 			resp.Results = append(resp.Results, res)
 			continue
 		}
+		if code == zkerr.MarshallingError {
+			return code, nil // limits that say nothing: it is the server that stumbles, over the whole
+		}
 		w.m.rollback()
 		resp.Results = nil
 		for j := range req.Ops {
@@ -235,6 +243,9 @@ func (w *write) create(o *op) (proto.MultiResult, zkerr.Code) {
 	}
 	if parent.Kind == Ephemeral {
 		return res, zkerr.NoChildrenForEphemerals
+	}
+	if code := w.within(path, o, nil); code != zkerr.OK {
+		return res, code
 	}
 	p := *parent
 	p.Creates++
@@ -350,6 +361,11 @@ func (w *write) change(o *op) (proto.MultiResult, zkerr.Code) {
 	}
 	if !Permits(n.ACL, perm, w.ids) {
 		return res, zkerr.NoAuth
+	}
+	if o.Op == proto.OpSetData {
+		if code := w.within(o.Path, o, was); code != zkerr.OK {
+			return res, code
+		}
 	}
 	if o.Version != -1 && o.Version != *version {
 		return res, zkerr.BadVersion

@@ -58,6 +58,10 @@ type Config struct {
 	SkipACL       bool   // skipACL=yes
 	ExtendedTypes bool   // extendedTypesEnabled
 	NoDigest      bool   // digest.enabled=false
+	EnforceQuota  bool   // enforceQuota
+	// ReconfigEnabled is reconfigEnabled; MultiAddress and NoStandalone, by which a
+	// reconfig is judged, multiAddress.enabled and standaloneEnabled=false.
+	ReconfigEnabled, MultiAddress, NoStandalone bool
 	// SessionSecret makes session passwords: nobody who does not know it can take
 	// a session over. Without one they are Apache's, which servers of a mixed
 	// ensemble need, and which anybody can compute from the session's id.

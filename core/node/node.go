@@ -63,6 +63,8 @@ type Node struct {
 	snaps snapshots
 	check check // Deliver's
 
+	excesses excesses
+
 	// tick's own: the zxid that was applied when it was last called, whether txns
 	// waited behind it, and whether they had waited since the call before.
 	lastBeat       atomic.Int64 // beat's, ns
@@ -99,6 +101,7 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 		clients: map[uint64]*client{}, sessions: map[int64]*client{},
 		syncs: map[consensus.SyncID]*client{}, reclaims: map[int64][]*client{},
 		refusals: map[consensus.SyncID]*client{},
+		excesses: excesses{refused: map[string]int64{}},
 		ids:      session.NewIDs(cfg.ServerID, cfg.World.WallMS()),
 		tracker:  session.New(cfg.TickMS),
 		opened:   make(chan struct{}),

@@ -260,6 +260,8 @@ func (n *Node) engineOptions() engine.Options {
 	return engine.Options{
 		ExtendedTypes: n.cfg.ExtendedTypes, SkipACL: n.cfg.SkipACL, NoDigest: n.cfg.NoDigest,
 		SuperDigest: n.cfg.SuperDigest, NoDigestAuth: n.cfg.NoDigestAuth,
+		ReconfigEnabled: n.cfg.ReconfigEnabled, MultiAddress: n.cfg.MultiAddress, NoStandalone: n.cfg.NoStandalone,
+		Synced: n.synced, EnforceQuota: n.cfg.EnforceQuota, OnQuotaExcess: n.exceeded,
 		MaxTxnBytes: 2*n.cfg.JuteMaxBuffer - 2*1024,
 		ConfigText:  n.cfg.Consensus.ConfigText, ConfigTimeMS: n.wallMS(),
 		Fail: func(err error) { n.fail(ExitUnexpected, err) },

@@ -222,6 +222,9 @@ func (s Server) String() string {
 type ConfigError struct {
 	Key string // the line's key, if it is about one: "server.3"
 	Msg string
+	// Unexpected says that Apache's servers stumble over it, as over what is no
+	// number, and tell clients so in another way.
+	Unexpected bool
 }
 
 func (e *ConfigError) Error() string {
@@ -252,9 +255,9 @@ func NewConfig(props map[string]string, multiAddress bool) (*Config, error) {
 		fail := func(err error) error {
 			var ce *ConfigError
 			if errors.As(err, &ce) {
-				return &ConfigError{key, ce.Msg}
+				return &ConfigError{Key: key, Msg: ce.Msg, Unexpected: ce.Unexpected}
 			}
-			return &ConfigError{key, err.Error()}
+			return &ConfigError{Key: key, Msg: err.Error(), Unexpected: true}
 		}
 		switch {
 		case strings.HasPrefix(key, "server."):
@@ -295,14 +298,14 @@ func NewConfig(props map[string]string, multiAddress bool) (*Config, error) {
 			}
 			c.Version = int64(v)
 		default:
-			return nil, &ConfigError{"", "Unrecognised parameter: " + key}
+			return nil, &ConfigError{Msg: "Unrecognised parameter: " + key}
 		}
 	}
 	slices.SortFunc(c.Servers, func(a, b Server) int { return compare(a.ID, b.ID) })
 	slices.SortFunc(c.Groups, func(a, b Group) int { return compare(a.ID, b.ID) })
 	for i := 1; i < len(c.Servers); i++ {
 		if c.Servers[i].ID == c.Servers[i-1].ID { // server.1 and server.01
-			return nil, &ConfigError{"", fmt.Sprintf("server %d is there twice", c.Servers[i].ID)}
+			return nil, &ConfigError{Msg: fmt.Sprintf("server %d is there twice", c.Servers[i].ID)}
 		}
 	}
 	if err := c.checkGroups(inGroup); err != nil {
@@ -326,7 +329,7 @@ func (c *Config) checkGroups(inGroup map[int64]bool) error {
 			continue
 		}
 		if !inGroup[s.ID] {
-			return &ConfigError{"", fmt.Sprintf("Server %dis not in a group", s.ID)}
+			return &ConfigError{Msg: fmt.Sprintf("Server %dis not in a group", s.ID)}
 		}
 		if _, ok := c.Weights[s.ID]; !ok {
 			c.Weights[s.ID] = 1
@@ -334,12 +337,12 @@ func (c *Config) checkGroups(inGroup map[int64]bool) error {
 	}
 	for i, g := range c.Groups {
 		if i > 0 && g.ID == c.Groups[i-1].ID {
-			return &ConfigError{"", fmt.Sprintf("group %d is there twice", g.ID)}
+			return &ConfigError{Msg: fmt.Sprintf("group %d is there twice", g.ID)}
 		}
 		for _, id := range g.Members {
 			// Apache stops with a null pointer here.
 			if _, ok := c.Weights[id]; !ok {
-				return &ConfigError{"", fmt.Sprintf("Server %d of group %d has no weight: it is not a participant", id, g.ID)}
+				return &ConfigError{Msg: fmt.Sprintf("Server %d of group %d has no weight: it is not a participant", id, g.ID)}
 			}
 		}
 	}
@@ -352,11 +355,11 @@ func (c *Config) Check(standaloneEnabled bool) error {
 	observers := len(c.Servers) - voters
 	switch {
 	case voters == 0 && !standaloneEnabled:
-		return &ConfigError{"", "standaloneEnabled = false then number of participants should be >0"}
+		return &ConfigError{Msg: "standaloneEnabled = false then number of participants should be >0"}
 	case voters == 0 && observers > 0:
-		return &ConfigError{"", "Observers w/o participants is an invalid configuration"}
+		return &ConfigError{Msg: "Observers w/o participants is an invalid configuration"}
 	case voters == 1 && standaloneEnabled && observers > 0:
-		return &ConfigError{"", "Observers w/o quorum is an invalid configuration"}
+		return &ConfigError{Msg: "Observers w/o quorum is an invalid configuration"}
 	}
 	return nil
 }
@@ -393,7 +396,7 @@ func parseGroup(key, value string, inGroup map[int64]bool) (Group, error) {
 			return Group{}, fmt.Errorf("%q is not a number", s)
 		}
 		if inGroup[id] {
-			return Group{}, fmt.Errorf("Server %dis in multiple groups", id)
+			return Group{}, &ConfigError{Msg: fmt.Sprintf("Server %dis in multiple groups", id)}
 		}
 		inGroup[id] = true
 		g.Members = append(g.Members, id)
@@ -412,7 +415,7 @@ const wrongFormat = " does not have the form server_config or server_config;clie
 func ParseServer(id int64, value string, multiAddress bool) (Server, error) {
 	s := Server{ID: id}
 	fail := func(format string, args ...any) (Server, error) {
-		return Server{}, &ConfigError{"", fmt.Sprintf(format, args...)}
+		return Server{}, &ConfigError{Msg: fmt.Sprintf(format, args...)}
 	}
 	halves := javaSplit(value, ";")
 	if len(halves) < 1 || len(halves) > 2 {
@@ -501,16 +504,16 @@ func splitHost(s string) ([]string, error) {
 	}
 	end := strings.IndexByte(s, ']')
 	if end < 0 {
-		return nil, &ConfigError{"", s + " starts with '[' but has no matching ']:'"}
+		return nil, &ConfigError{Msg: s + " starts with '[' but has no matching ']:'"}
 	}
 	host, rest := s[1:end], s[end+1:]
 	switch {
 	case rest == "":
 		return []string{host}, nil
 	case rest == ":":
-		return nil, &ConfigError{"", s + " doesn't have a port after colon"}
+		return nil, &ConfigError{Msg: s + " doesn't have a port after colon"}
 	case rest[0] != ':':
-		return nil, &ConfigError{"", s + " has no colon behind ']'"}
+		return nil, &ConfigError{Msg: s + " has no colon behind ']'"}
 	}
 	return append([]string{host}, javaSplit(rest[1:], ":")...), nil
 }

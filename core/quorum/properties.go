@@ -140,5 +140,5 @@ func hex4(s string, at int) (uint16, error) {
 			return uint16(u), nil
 		}
 	}
-	return 0, &ConfigError{"", `Malformed \uxxxx encoding.`}
+	return 0, &ConfigError{Msg: `Malformed \uxxxx encoding.`, Unexpected: true}
 }

@@ -81,7 +81,8 @@
 //	           ustring "/"
 //	seal       checksum long, ustring "/"
 //	digest     zxid long, version int, digest long; seal     (may be missing)
-//	last zxid  zxid long; seal                               (may be missing, as may both)
+//	last zxid  zxid long; seal                               (may be missing; without a digest
+//	           only Apache's servers with digest.enabled=false write it)
 //
 //	stat       czxid, mzxid, ctime, mtime long; version, cversion, aversion int;
 //	           ephemeralOwner, pzxid long

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/adler32"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -149,6 +150,31 @@ func TestSnapshotClaims(t *testing.T) {
 		if n := after.TotalAlloc - before.TotalAlloc; n > 200<<10 {
 			t.Errorf("%s: %d bytes allocated for %d", name, n, len(b))
 		}
+	}
+}
+
+// Apache's servers with digest.enabled=false leave the digest section out and write the last one.
+func TestSnapshotWithoutDigestSection(t *testing.T) {
+	want := sample(3)
+	want.trailer = Trailer{}
+	b := encode(t, want, FileForm)
+	b = jute.AppendLong(b, 0x100000007)
+	b = jute.AppendLong(b, int64(adler32.Checksum(b)))
+	b = jute.AppendString(b, "/")
+	want.trailer = Trailer{HasLastZxid: true, LastZxid: 0x100000007}
+	got, err := readSnapshot(NewSnapshotReader(bytes.NewReader(b), FileForm))
+	must(t, err)
+	if !reflect.DeepEqual(&got, want) {
+		t.Errorf("trailer %+v, want %+v", got.trailer, want.trailer)
+	}
+	for cut := 1; cut < 21; cut++ {
+		if _, err := readSnapshot(NewSnapshotReader(bytes.NewReader(b[:len(b)-cut]), FileForm)); err == nil {
+			t.Errorf("%d bytes less: no error", cut)
+		}
+	}
+	b[len(b)-14]++ // of the zxid
+	if _, err := readSnapshot(NewSnapshotReader(bytes.NewReader(b), FileForm)); err == nil {
+		t.Error("another zxid than was sealed: no error")
 	}
 }
 

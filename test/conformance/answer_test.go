@@ -64,8 +64,10 @@ func (sc *scene) owner(id int64) string {
 
 // tilde puts the row's own znode back to "~".
 func (sc *scene) tilde(path string) string {
-	if rest, ok := strings.CutPrefix(path, sc.base); ok && sc.base != "" && (rest == "" || rest[0] == '/') {
-		path = "~" + rest
+	for _, of := range [...][2]string{{sc.base, "~"}, {quotas + sc.base, "%"}} {
+		if rest, ok := strings.CutPrefix(path, of[0]); ok && sc.base != "" && (rest == "" || rest[0] == '/') {
+			path = of[1] + rest
+		}
 	}
 	if path == "" || strings.ContainsFunc(path, func(r rune) bool { return r <= ' ' || r == '"' || r >= 0x7f }) {
 		return fmt.Sprintf("%q", path)

@@ -18,7 +18,8 @@
 //
 // A line that begins in the first column is something that is done, the indented lines below it are all that came
 // of it. The first word of a line is the client that does it: any name; at its first mention it connects, with a
-// new session. "~" is a znode that each row has for itself. What happens on other clients' connections is shown
+// new session. "~" is a znode that each row has for itself, "%" what describes its quota, below
+// /zookeeper/quota. What happens on other clients' connections is shown
 // with their names. Zxids are counted from where the row began, sessions are called by their clients; times are
 // checked to be one and the same for everything that carries one zxid, and not shown.
 //

@@ -139,8 +139,12 @@ func (w *words) text(s string) (text string, null bool) {
 	} else if !repeated {
 		body = s
 	}
-	if strings.HasPrefix(body, "~") {
+	switch {
+	case strings.HasPrefix(body, "~"):
 		body = w.sc.base + body[1:]
+	case strings.HasPrefix(body, "%"):
+		body = quotas + w.sc.base + body[1:]
+		w.sc.limited = true
 	}
 	return strings.Repeat(body, times), false
 }

@@ -21,6 +21,7 @@ type scene struct {
 	super    bool // the admin can log in
 	admin    *admin
 	base     string // the row's own znode
+	limited  bool   // the row speaks of that znode's quota
 	first    int64  // the last zxid before the row
 	last     int64  // the highest seen
 	times    map[int64]int64
@@ -36,6 +37,9 @@ type admin struct {
 	count int
 }
 
+// quotas is what the quota of a znode is below.
+const quotas = "/zookeeper/quota"
+
 // The super digest of all servers, and what logs in with it.
 const (
 	superDigest = "super:D/InIHSb7yEEbrWz8b9l71RjZJU="
@@ -43,18 +47,11 @@ const (
 )
 
 func (sc *scene) login() error {
-	c, err := sc.dial("admin")
-	if err != nil {
-		return err
+	c, b, err := sc.hello()
+	// A server that has just begun may send clients away until it has noted down which sessions it opens.
+	for end := time.Now().Add(harness.Patience); err != nil && time.Now().Before(end); c, b, err = sc.hello() {
+		time.Sleep(10 * time.Millisecond)
 	}
-	hello, err := sc.greeting([]string{"timeout=600000"})
-	if err != nil {
-		return err
-	}
-	if err := c.write(hello); err != nil {
-		return err
-	}
-	b, err := c.frame()
 	if err != nil {
 		return fmt.Errorf("admin: %w", err)
 	}
@@ -70,6 +67,23 @@ func (sc *scene) login() error {
 		return fmt.Errorf("admin is not let in: %s: %v", line, err)
 	}
 	return nil
+}
+
+// hello opens the admin's connection, and returns what it is greeted with.
+func (sc *scene) hello() (*client, []byte, error) {
+	c, err := sc.dial("admin")
+	if err != nil {
+		return nil, nil, err
+	}
+	hello, err := sc.greeting([]string{"timeout=600000"})
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := c.write(hello); err != nil {
+		return nil, nil, err
+	}
+	b, err := c.frame()
+	return c, b, err
 }
 
 // do is one request of the admin, and the first line of its answer.
@@ -102,7 +116,7 @@ func (sc *scene) begin(r *row) error {
 	sc.clients = make(map[string]*client)
 	sc.sessions = make(map[string]*session)
 	sc.order, sc.names = nil, nil
-	sc.base = ""
+	sc.base, sc.limited = "", false
 	if !r.has("no znode of its own") {
 		sc.admin.count++
 		base := fmt.Sprintf("/c%d", sc.admin.count)
@@ -135,6 +149,11 @@ func (sc *scene) end() error {
 	}
 	base := sc.base
 	sc.base = "" // so that paths are what they are
+	if sc.limited {
+		if err := sc.remove(quotas + base); err != nil {
+			return err
+		}
+	}
 	return sc.remove(base)
 }
 

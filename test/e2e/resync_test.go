@@ -86,6 +86,7 @@ func TestSnap(t *testing.T) {
 	f := e.Follower()
 	c := connect(t, e.Leader().Addr())
 	writeMany(t, c, "/before", 50, 20)
+	setQuota(t, c, "/missed", "")
 	f.Kill9()
 	writeMany(t, c, "/missed", 5000, 100)
 	from := len(f.Log())
@@ -96,6 +97,7 @@ func TestSnap(t *testing.T) {
 	f.Restart()
 	e.Await()
 	writeMany(t, c, "/after", 50, 20)
+	wantUsage(t, e, "/missed", "count=5001,bytes=500000")
 	sameTrees(t, e)
 }
 
@@ -107,6 +109,7 @@ func TestTrunc(t *testing.T) {
 	old := e.Leader()
 	c := connect(t, old.Addr())
 	writeMany(t, c, "/before", 50, 20)
+	setQuota(t, c, "/lost-7", "")
 	// The followers stand still: what the leader proposes now stays its own.
 	var rest []*harness.Server
 	for _, s := range e.Servers {
@@ -151,6 +154,7 @@ func TestTrunc(t *testing.T) {
 			}
 		}
 	}
+	wantUsage(t, e, "/lost-7", "count=0,bytes=0")
 	sameTrees(t, e)
 	old.Kill9()
 	old.Restart()

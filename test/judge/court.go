@@ -137,7 +137,7 @@ type connKey struct{ client, conn int }
 
 func newCourt(run *history.Run, v *Verdict) *court {
 	c := &court{run: run, v: v, sessions: map[int64]*session{}}
-	c.model = model.New(model.Options{ExtendedTypes: run.About.ExtendedTypes, SuperDigest: run.About.SuperDigest,
+	c.model = model.New(model.Options{ExtendedTypes: run.About.ExtendedTypes, EnforceQuota: run.About.EnforceQuota, SuperDigest: run.About.SuperDigest,
 		ConfigText: run.About.ConfigText, ConfigVersion: run.About.ConfigVersion})
 	conns := map[connKey]*conn{}
 	type waiting struct{ fifo, pings, auths []*op }

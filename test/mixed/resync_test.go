@@ -65,6 +65,8 @@ func TestDiffAndSnap(t *testing.T) {
 		func(t *testing.T, e *harness.Ensemble, leader, follower *harness.Server) {
 			c := connect(t, leader.Addr())
 			writeMany(t, c, "/before", 50, 20)
+			setQuota(t, c, "/a-little", "")
+			setQuota(t, c, "/much", "")
 			follower.Kill9()
 			writeMany(t, c, "/a-little", 200, 20)
 			rejoin(t, e, follower, "DIFF")
@@ -84,6 +86,8 @@ func TestDiffAndSnap(t *testing.T) {
 			rejoin(t, e, follower, "DIFF")
 			own := connect(t, follower.Addr())
 			writeMany(t, own, "/through-it", 50, 20)
+			wantUsage(t, e, "/a-little", "count=201,bytes=4000")
+			wantUsage(t, e, "/much", "count=1501,bytes=30000")
 			wantLeader(t, leader)
 			sameTrees(t, e)
 		})
@@ -121,6 +125,7 @@ func forget(t *testing.T, e *harness.Ensemble, how string) {
 	}
 	c := connect(t, old.Addr())
 	writeMany(t, c, "/before-"+how, 50, 20)
+	setQuota(t, c, "/lost-"+how+"-7", "")
 	for _, s := range rest {
 		// Both know as much, so that the one of the higher id leads next.
 		waitLogged(t, s, fmt.Sprintf("/before-%s/n000049", how))
@@ -165,6 +170,7 @@ func forget(t *testing.T, e *harness.Ensemble, how string) {
 				t.Errorf("server %d (%s) kept what was never committed: %s", old.ID, kind(old), line)
 			}
 		}
+		wantUsage(t, e, "/lost-"+how+"-7", "count=0,bytes=0")
 		sameTrees(t, e)
 		old.Kill9()
 		old.Start()

@@ -33,7 +33,7 @@ func TestRoles(t *testing.T) {
 		{"Apache observes zkcore", 1, []int{4}, 3},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			e := ensemble(t, harness.Options{Servers: 3, Observers: tc.observers, Apache: tc.apache})
+			e := ensemble(t, harness.Options{Servers: 3, Observers: tc.observers, Apache: tc.apache, Extra: map[string]string{"enforceQuota": "true"}})
 			startLed(t, e, e.Servers[tc.leader-1])
 			modes := make(map[string]int)
 			for _, s := range e.Servers {
@@ -52,6 +52,7 @@ func TestRoles(t *testing.T) {
 			}
 			expired := startExpiry(t, e)
 			writeEverything(t, e)
+			enforceQuotas(t, e)
 			readOwnWrites(t, e)
 			moveSessions(t, e)
 			expired()

@@ -27,6 +27,7 @@ func TestStandaloneHandover(t *testing.T) {
 				what := fmt.Sprintf("/round-%d", round)
 				c := connect(t, s.Addr())
 				authenticate(t, c)
+				setQuota(t, c, what, "")
 				writeMany(t, c, what, 300, 50) // more than a snapshot takes
 				must(t, c, client.CreateOp{Path: what + "/null"})
 				must(t, c, client.CreateOp{Path: what + "/ünï", Data: []byte{}, WithStat: true})

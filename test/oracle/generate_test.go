@@ -15,6 +15,10 @@ type generator struct {
 	rules   *rules
 	nodes   map[string]*guess
 	clients [clientCount]guessedClient
+
+	limited   bool            // there are quotas
+	quotas    map[string]bool // by their paths
+	quotaDirs map[string]bool
 }
 
 type guess struct {
@@ -27,6 +31,7 @@ type guessedClient struct{ connected, session bool }
 // generate makes a run's steps.
 func generate(seed uint64, r *rules, length int) []step {
 	g := &generator{Rand: rand.New(rand.NewPCG(seed, 0x7a6b)), rules: r, nodes: map[string]*guess{"/": {}}}
+	g.limited, g.quotas, g.quotaDirs = g.chance(350), map[string]bool{}, map[string]bool{}
 	var steps []step
 	for c := range clientCount {
 		steps = append(steps, g.session(kindOpen, c))
@@ -98,7 +103,7 @@ func (g *generator) session(kind string, c int) step {
 
 func (g *generator) burst(c int) []request {
 	n := 1
-	if g.chance(300) {
+	if g.chance(300) && !g.limited {
 		n = 2 + g.IntN(7)
 	}
 	var reqs []request
@@ -262,6 +267,9 @@ func (g *generator) version(now int32) int32 {
 
 // request makes one of a client's.
 func (g *generator) request(c int) request {
+	if g.limited && g.chance(120) {
+		return g.quota()
+	}
 	r := g.wellFormed(c)
 	if g.chance(20) && r.Op != "createTTL" {
 		g.damage(&r)

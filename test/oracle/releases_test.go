@@ -69,12 +69,13 @@ var releases = []release{
 func (r *release) start(t *testing.T, servers int, consensus, store string) *pair {
 	t.Helper()
 	extra := map[string]string{
-		"forceSync":                                "no", // nobody pulls a plug here
-		"extendedTypesEnabled":                     "true",
-		"maxSessionTimeout":                        "600000",
-		"maxClientCnxns":                           "0",
-		"snapCount":                                "1000000",
-		"znode.container.checkIntervalMs":          "86400000",
+		"forceSync":                       "no", // nobody pulls a plug here
+		"extendedTypesEnabled":            "true",
+		"enforceQuota":                    "true",
+		"maxSessionTimeout":               "600000",
+		"maxClientCnxns":                  "0",
+		"snapCount":                       "1000000",
+		"znode.container.checkIntervalMs": "86400000",
 		"DigestAuthenticationProvider.superDigest": superDigest,
 	}
 	quiet := []string{"-Dorg.slf4j.simpleLogger.defaultLogLevel=error"} // a warning for each frame that is wrong

@@ -77,6 +77,8 @@ var bugs = []bug{
 	{name: "version-not-raised", what: "a setData without data keeps the version"},
 	{name: "sequence-from-children", what: "the number of a sequential node is that of the children"},
 	{name: "creates-lost-in-snapshot", what: "a snapshot does not keep the counter of sequential nodes"},
+	{name: "quota-of-the-past", what: "what is proposed and not applied does not count in a quota"},
+	{name: "usage-from-nothing", what: "a quota counts from when it was set, not what is there"},
 	// Stores that write behind.
 	{name: "durable-when-gathered", on: "bolt", what: "what has gathered is called durable"},
 	{name: "flush-says-too-much", on: "bolt", what: "what is written names a zxid that is not in it"},

@@ -81,6 +81,8 @@ func (c *client) something() {
 		k = []int{49, 57, 63, 79, 79, 86, 89}[r.IntN(7)]
 	} else if c.lock.wants(c) {
 		return
+	} else if c.asksOfQuotas() {
+		return
 	}
 	switch {
 	case k < 18:

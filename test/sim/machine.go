@@ -234,7 +234,7 @@ func (m *machine) config() node.Config {
 		ServerID: int64(m.id), DataDir: "/data", TickMS: p.tickMS,
 		SnapCount: p.snapCount, SnapRetain: 3, PurgeInterval: time.Duration(p.purgeMS) * time.Millisecond,
 		HoldMS: p.holdMS, OutstandingLimit: p.outstanding, ContainerCheck: 2 * time.Second,
-		ExtendedTypes: true, SuperDigest: superDigest,
+		ExtendedTypes: true, SuperDigest: superDigest, EnforceQuota: true,
 		MinSessionTimeoutMS: 0, MaxSessionTimeoutMS: 0,
 		Consensus: consensus.Config{
 			Servers: ids, InitLimit: p.initLimit, SyncLimit: p.syncLimit, Options: opts,

@@ -103,7 +103,7 @@ func (w *world) lags(m *machine) bool { return w.truth.at[m] != len(w.truth.txns
 // history is what a judge is given.
 func (w *world) history() *history.Run {
 	run := &history.Run{
-		About:   history.About{Name: fmt.Sprintf("%s on %s, seed %d", w.module.Name, w.store.Name, w.seed), ExtendedTypes: true, SuperDigest: superDigest},
+		About:   history.About{Name: fmt.Sprintf("%s on %s, seed %d", w.module.Name, w.store.Name, w.seed), ExtendedTypes: true, EnforceQuota: true, SuperDigest: superDigest},
 		Records: w.log.Records(),
 		Txns:    w.truth.txns,
 	}

@@ -25,7 +25,7 @@ type world struct {
 	store  Store
 
 	// Chance, a stream for each kind of use: more faults don't change the load.
-	netRand, diskRand, faultRand, loadRand, nodeRand, disksRand, lureRand, storeRand *rand.Rand
+	netRand, diskRand, faultRand, loadRand, nodeRand, disksRand, lureRand, storeRand, quotaRand *rand.Rand
 
 	now    int64
 	seq    uint64
@@ -37,6 +37,8 @@ type world struct {
 	net      network
 	truth    truth
 	log      *history.Log
+
+	limited bool // clients set quotas
 
 	faults bool  // harm is being done
 	rotten bool  // a disk has lost something
@@ -53,8 +55,9 @@ func newWorld(seed uint64, module Module, store Store, p plan, traced bool) *wor
 	w := &world{
 		seed: seed, plan: p, module: module, store: store, now: s1,
 		netRand: stream(1), diskRand: stream(2), faultRand: stream(3), loadRand: stream(4), nodeRand: stream(5),
-		disksRand: stream(9), lureRand: stream(10), storeRand: stream(12),
+		disksRand: stream(9), lureRand: stream(10), storeRand: stream(12), quotaRand: stream(13),
 	}
+	w.limited = limited(seed, w.quotaRand)
 	w.stats.Kinds = map[string]int{}
 	if traced {
 		w.trace = new(strings.Builder)
