@@ -29,7 +29,9 @@ type Source interface {
 // Facts are what srvr, mntr and conf tell of a server.
 type Facts struct {
 	Serving bool
-	// Mode is standalone, leader, follower or observer. Peer is the state in
+	// ReadOnly is set for a server without a leader that shows its state all the same.
+	ReadOnly bool
+	// Mode is standalone, leader, follower, observer or read-only. Peer is the state in
 	// Apache's words, "following - broadcast"; empty standalone.
 	Mode, Peer string
 	Ensemble   bool
@@ -43,12 +45,13 @@ type Facts struct {
 	Zxid                   int64
 	Started                time.Time
 
-	Nodes      int // without the root's second name
-	Ephemerals int
-	DataSize   int64
-	Sessions   int
-	Digest     uint64
-	DigestZxid int64
+	Nodes         int // without the root's second name
+	Ephemerals    int
+	DataSize      int64
+	Sessions      int
+	LocalSessions int // those that only this server knows
+	Digest        uint64
+	DigestZxid    int64
 
 	QuorumSize                                 int
 	Learners, SyncedFollowers, SyncedNonVoting int

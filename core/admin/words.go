@@ -110,7 +110,7 @@ func (w *Words) Answer(name string, to io.Writer) bool {
 	case name == telnet:
 	case missing:
 		fmt.Fprintf(&b, "%s is not supported by this release of zkcore.\n", name)
-	case !known.idle && !w.Source.Facts().Serving:
+	case !known.idle && !w.serves():
 		b.WriteString(notServing + "\n")
 	default:
 		known.answer(w, &b)
@@ -130,12 +130,21 @@ func (w *Words) listed(name string) bool {
 	return false
 }
 
+// serves says whether the server answers anybody.
+func (w *Words) serves() bool {
+	f := w.Source.Facts()
+	return f.Serving || f.ReadOnly
+}
+
 func (w *Words) isro(b *bytes.Buffer) {
-	if !w.Source.Facts().Serving {
+	switch f := w.Source.Facts(); {
+	case f.ReadOnly:
+		b.WriteString("ro")
+	case f.Serving:
+		b.WriteString("rw")
+	default:
 		b.WriteString("null")
-		return
 	}
-	b.WriteString("rw")
 }
 
 func (w *Words) srvr(b *bytes.Buffer) { w.status(b, false) }
@@ -144,6 +153,9 @@ func (w *Words) stat(b *bytes.Buffer) { w.status(b, true) }
 func (w *Words) status(b *bytes.Buffer, clients bool) {
 	f := w.Source.Facts()
 	fmt.Fprintf(b, "Zookeeper version: %s\n", VersionText())
+	if f.ReadOnly {
+		b.WriteString("READ-ONLY mode; serving only read-only clients\n")
+	}
 	if clients {
 		b.WriteString("Clients:\n")
 		for _, c := range w.connections() {
@@ -204,8 +216,11 @@ func (w *Words) conf(b *bytes.Buffer) {
 	if c.Observer {
 		peerType = 1
 	}
-	fmt.Fprintf(b, "initLimit=%d\nsyncLimit=%d\nelectionAlg=3\nelectionPort=%s\nquorumPort=%s\npeerType=%d\nmembership: \n%s",
-		c.InitLimit, c.SyncLimit, strings.Join(election, "|"), strings.Join(quorum, "|"), peerType, c.EnsembleText())
+	fmt.Fprintf(b, "initLimit=%d\nsyncLimit=%d\nelectionAlg=3\nelectionPort=%s\nquorumPort=%s\npeerType=%d\n",
+		c.InitLimit, c.SyncLimit, strings.Join(election, "|"), strings.Join(quorum, "|"), peerType)
+	if !w.Source.Facts().ReadOnly {
+		fmt.Fprintf(b, "membership: \n%s", c.EnsembleText())
+	}
 }
 
 // sizes are the bytes of snapshots and of logs; of the whole directory, twice,

@@ -47,6 +47,7 @@ type Config struct {
 	JuteMaxBuffer                        int
 	SessionlessTimeout                   time.Duration
 	ElectionHold                         time.Duration
+	ReadOnly                             bool // readonlymode.enabled
 	SnapCount                            int64
 	SnapSizeLimitKB                      int64
 	PurgeInterval                        time.Duration
@@ -241,6 +242,7 @@ func (c *Config) readLimits(r *reader) {
 	c.MemoryLimit = r.property("zkcore.memoryLimitMb", 0, 0, 1<<30) << 20
 	c.ClientKeepAlive = r.flag("clientTcpKeepAlive", false)
 	c.Digest = r.flag("digest.enabled", true)
+	c.ReadOnly = r.flag("readonlymode.enabled", false)
 	c.ExtendedTypes = r.flag("extendedTypesEnabled", false)
 	switch skip := r.text("skipACL", "no"); skip {
 	case "yes":
@@ -265,6 +267,9 @@ const (
 
 func (c *Config) readAdmin(r *reader) {
 	c.FourLetterWords = []string{"srvr"}
+	if c.ReadOnly {
+		c.FourLetterWords = append(c.FourLetterWords, "isro") // by which clients look for a server that takes writes
+	}
 	for _, w := range strings.Split(r.text("4lw.commands.whitelist", ""), ",") {
 		if w = strings.TrimSpace(w); w != "" {
 			c.FourLetterWords = append(c.FourLetterWords, w)

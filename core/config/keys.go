@@ -36,7 +36,6 @@ var notYet = map[string]string{
 	"oraclePath":                              "",
 	"enforceQuota":                            "quotas are not supported yet",
 	"leaderServes":                            "the leader serves clients",
-	"readonlymode.enabled":                    "read-only mode is not supported yet",
 	"enableEagerACLCheck":                     "",
 	"emulate353TTLNodes":                      "",
 	"request_throttle_max_requests":           "",
@@ -106,7 +105,7 @@ func unsupported(key string) (reason string, known bool) {
 // name only to do without them.
 var offByDefault = []string{
 	"sslQuorum", "portUnification", "client.portUnification", "sslQuorumReloadCertFiles", "fips-mode", "localSessionsEnabled",
-	"localSessionsUpgradingEnabled", "reconfigEnabled", "enforceQuota", "readonlymode.enabled", "enableEagerACLCheck", "emulate353TTLNodes",
+	"localSessionsUpgradingEnabled", "reconfigEnabled", "enforceQuota", "enableEagerACLCheck", "emulate353TTLNodes",
 	"admin.enableServer", "audit.enable", "sessionRequireClientSASLAuth", "enforce.auth.enabled", "quorum.auth.enableSasl",
 	"quorum.auth.learnerRequireSasl", "quorum.auth.serverRequireSasl",
 }

@@ -132,7 +132,7 @@ func (cl *client) pump() {
 	for {
 		n.mu.RLock()
 		cl.c.Lock()
-		if !n.serving || !cl.ready() || cl.c.Gone() {
+		if !cl.served() || !cl.ready() || cl.c.Gone() {
 			cl.pumping = false
 			cl.c.Unlock()
 			n.mu.RUnlock()
@@ -152,7 +152,7 @@ func (cl *client) pump() {
 
 // startPump starts pump if it has something to do. The connection is locked.
 func (cl *client) startPump() {
-	if !cl.pumping && cl.ready() && cl.n.serving && !cl.c.Gone() {
+	if !cl.pumping && cl.ready() && cl.served() && !cl.c.Gone() {
 		cl.pumping = true
 		cl.n.world.Go(cl.pump)
 	}

@@ -38,6 +38,10 @@ type Config struct {
 	// connections while there is no leader; 0: 30000, negative: not at all.
 	HoldMS int64
 
+	// ReadOnly (readonlymode.enabled) lets clients that only read in while there is no
+	// leader.
+	ReadOnly bool
+
 	// SnapCount (snapCount) is the txns between snapshots; 0: 100000. A large tree
 	// waits for more, until the log since the last snapshot is as long as that: to
 	// write it anew for each 100000 would cost more than they do.

@@ -13,6 +13,8 @@ const (
 	kPing                // a header
 	kSASL                // an empty token: there is no SASL login here
 	kReply               // a header with code, decided when it was read
+	kOpen                // the beginning of a session that only this server knows
+	kClose               // its end
 	kSync                // waits for Synced
 	kWrite               // waits for its txn
 	kCreate              // createSession: waits for its txn

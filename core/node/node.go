@@ -34,6 +34,7 @@ type Node struct {
 	serving      bool // there is a leader that this node is, or follows
 	served       bool // has there ever been one
 	holding      bool // clients may stay and come although there is none
+	readOnly     bool // there is none for long: who only reads is served
 	loading      bool // the state is being replaced: the engine has none
 	doubt        bool // the state is not the leader's, and a new one has not come yet
 	lookingSince int64
@@ -56,6 +57,7 @@ type Node struct {
 
 	trackMu sync.Mutex
 	tracker *session.Table    // a leader's
+	locals  locals            // what only this server knows
 	fresh   []consensus.Touch // sessions opened since Touched was called
 
 	queue queue
@@ -101,6 +103,7 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 		refusals: map[consensus.SyncID]*client{},
 		ids:      session.NewIDs(cfg.ServerID, cfg.World.WallMS()),
 		tracker:  session.New(cfg.TickMS),
+		locals:   newLocals(cfg.TickMS),
 		opened:   make(chan struct{}),
 	}
 	n.sink.n = n

@@ -204,7 +204,8 @@ func (n *Node) unload() {
 
 // shutOut is unload for who holds the write lock.
 func (n *Node) shutOut() {
-	n.loading, n.holding = true, false
+	n.loading, n.holding, n.readOnly = true, false, false
+	n.endReadOnly()
 	for _, cl := range n.byAge() {
 		cl.c.Close(nil)
 	}
