@@ -85,10 +85,13 @@ func (s source) Watches() (connections, paths, total int) {
 	return i.Watchers, i.WatchedPaths, i.Watches
 }
 
-func (s source) Sessions() []admin.Session {
+func (s source) Sessions() []admin.Session      { return shown(s.n.Sessions()) }
+func (s source) LocalSessions() []admin.Session { return shown(s.n.LocalSessions()) }
+
+func shown(sessions []node.SessionInfo) []admin.Session {
 	var out []admin.Session
 	now := time.Now()
-	for _, i := range s.n.Sessions() {
+	for _, i := range sessions {
 		a := admin.Session{ID: i.ID, TimeoutMS: i.TimeoutMS}
 		if i.ExpiresIn > 0 {
 			// By the second, as it is shown: those that end together stand together.

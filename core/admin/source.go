@@ -18,6 +18,8 @@ type Source interface {
 	// Sessions are the open sessions, by id; Expires is set where this server
 	// expires them.
 	Sessions() []Session
+	// LocalSessions are those that only this server knows.
+	LocalSessions() []Session
 	// Ephemerals are the paths of each session that has some, by session id.
 	Ephemerals() []Ephemerals
 	// ResetServer sets latencies and packet counts back, ResetConnections those of

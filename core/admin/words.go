@@ -268,18 +268,17 @@ const javaDate = "Mon Jan 02 15:04:05 MST 2006"
 func (w *Words) dump(b *bytes.Buffer) {
 	b.WriteString("SessionTracker dump:\n")
 	sessions := w.Source.Sessions()
-	if f := w.Source.Facts(); f.Mode == "leader" || f.Mode == "standalone" {
-		sets := make(map[time.Time][]int64)
-		for _, s := range sessions {
-			sets[s.Expires] = append(sets[s.Expires], s.ID)
+	f := w.Source.Facts()
+	counts := f.Mode == "leader" || f.Mode == "standalone"
+	if locals := w.Source.LocalSessions(); w.Config.LocalSessions && !w.Config.Standalone || len(locals) > 0 {
+		b.WriteString("Local ")
+		sessionSets(b, locals)
+		if counts {
+			b.WriteString("Global ")
 		}
-		fmt.Fprintf(b, "Session Sets (%d)/(%d):\n", len(sets), len(sessions))
-		for _, at := range slices.SortedFunc(maps.Keys(sets), time.Time.Compare) {
-			fmt.Fprintf(b, "%d expire at %s:\n", len(sets[at]), at.Local().Format(javaDate))
-			for _, id := range sets[at] {
-				fmt.Fprintf(b, "\t0x%x\n", uint64(id))
-			}
-		}
+	}
+	if counts {
+		sessionSets(b, sessions)
 	} else {
 		fmt.Fprintf(b, "Global Sessions(%d):\n", len(sessions))
 		for _, s := range sessions {
@@ -306,6 +305,21 @@ func (w *Words) dump(b *bytes.Buffer) {
 		fmt.Fprintf(b, "%d expire at %s:\n", len(ends[at]), at.Local().Format(javaDate))
 		for _, c := range ends[at] {
 			fmt.Fprintf(b, "\tip: /%s sessionId: 0x%x\n", c.Addr, uint64(c.Session))
+		}
+	}
+}
+
+// sessionSets are sessions by when they expire.
+func sessionSets(b *bytes.Buffer, sessions []Session) {
+	sets := make(map[time.Time][]int64)
+	for _, s := range sessions {
+		sets[s.Expires] = append(sets[s.Expires], s.ID)
+	}
+	fmt.Fprintf(b, "Session Sets (%d)/(%d):\n", len(sets), len(sessions))
+	for _, at := range slices.SortedFunc(maps.Keys(sets), time.Time.Compare) {
+		fmt.Fprintf(b, "%d expire at %s:\n", len(sets[at]), at.Local().Format(javaDate))
+		for _, id := range sets[at] {
+			fmt.Fprintf(b, "\t0x%x\n", uint64(id))
 		}
 	}
 }

@@ -48,6 +48,7 @@ type Config struct {
 	SessionlessTimeout                   time.Duration
 	ElectionHold                         time.Duration
 	ReadOnly                             bool // readonlymode.enabled
+	LocalSessions, LocalUpgrade          bool // localSessionsEnabled, localSessionsUpgradingEnabled
 	SnapCount                            int64
 	SnapSizeLimitKB                      int64
 	PurgeInterval                        time.Duration
@@ -242,6 +243,7 @@ func (c *Config) readLimits(r *reader) {
 	c.MemoryLimit = r.property("zkcore.memoryLimitMb", 0, 0, 1<<30) << 20
 	c.ClientKeepAlive = r.flag("clientTcpKeepAlive", false)
 	c.Digest = r.flag("digest.enabled", true)
+	c.LocalSessions, c.LocalUpgrade = r.boolean("localSessionsEnabled", false), r.boolean("localSessionsUpgradingEnabled", false)
 	c.ReadOnly = r.flag("readonlymode.enabled", false)
 	c.ExtendedTypes = r.flag("extendedTypesEnabled", false)
 	switch skip := r.text("skipACL", "no"); skip {

@@ -28,8 +28,6 @@ var notYet = map[string]string{
 	"client.portUnification":                  "TLS is not supported yet",
 	"sslQuorumReloadCertFiles":                "",
 	"fips-mode":                               "",
-	"localSessionsEnabled":                    "local sessions are not supported yet: all sessions are global",
-	"localSessionsUpgradingEnabled":           "local sessions are not supported yet: all sessions are global",
 	"reconfigEnabled":                         "dynamic reconfiguration is not supported yet: the membership is the one in this file",
 	"dynamicConfigFile":                       "",
 	"observerMasterPort":                      "observers follow the leader; observer masters are not supported yet",
@@ -104,8 +102,8 @@ func unsupported(key string) (reason string, known bool) {
 // offByDefault are features that we don't have and that a configuration may
 // name only to do without them.
 var offByDefault = []string{
-	"sslQuorum", "portUnification", "client.portUnification", "sslQuorumReloadCertFiles", "fips-mode", "localSessionsEnabled",
-	"localSessionsUpgradingEnabled", "reconfigEnabled", "enforceQuota", "enableEagerACLCheck", "emulate353TTLNodes",
+	"sslQuorum", "portUnification", "client.portUnification", "sslQuorumReloadCertFiles", "fips-mode",
+	"reconfigEnabled", "enforceQuota", "enableEagerACLCheck", "emulate353TTLNodes",
 	"admin.enableServer", "audit.enable", "sessionRequireClientSASLAuth", "enforce.auth.enabled", "quorum.auth.enableSasl",
 	"quorum.auth.learnerRequireSasl", "quorum.auth.serverRequireSasl",
 }

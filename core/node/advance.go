@@ -1,6 +1,7 @@
 package node
 
 import (
+	"github.com/zkcore/zkcore/core/engine"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
@@ -23,7 +24,7 @@ func (cl *client) advance() (queued bool) {
 		e := cl.fifo.at(cl.next)
 		it := item{kind: e.kind, cl: cl, from: consensus.ServerID(n.cfg.ServerID)}
 		switch e.kind {
-		case kWrite, kCreate:
+		case kWrite, kCreate, kUpgrade:
 			if cl.syncsAhead > 0 || cl.readsAhead > 0 && !cl.mayPass() {
 				return queued
 			}
@@ -35,6 +36,9 @@ func (cl *client) advance() (queued bool) {
 			it.req = consensus.Request{Session: cl.session, Cxid: e.xid, Op: e.op, Body: e.body}
 			if e.kind == kWrite {
 				it.req.Auth = cl.auth
+				if e.local && (!n.cfg.Mixed || n.role.State == consensus.Leading) {
+					it.req.Auth = engine.MarkLocal(cl.auth) // a leader of Apache's would wonder
+				}
 			}
 		case kSync:
 			cl.syncsAhead++

@@ -164,6 +164,7 @@ func (cl *client) Closed() {
 	if cl.opened.Swap(false) {
 		n.lastHeard(cl)
 	}
+	cl.dropUpgrade()
 	for cl.fifo.n > 0 {
 		cl.pop()
 	}

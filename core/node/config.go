@@ -42,6 +42,13 @@ type Config struct {
 	// leader.
 	ReadOnly bool
 
+	// LocalSessions (localSessionsEnabled) makes new sessions local ones: this server alone
+	// knows them. With LocalUpgrade (localSessionsUpgradingEnabled) one becomes the
+	// ensemble's when it asks for an ephemeral. Standalone they make no sense.
+	LocalSessions, LocalUpgrade bool
+	// Mixed (zkcore.ensemble.mixed) says that some servers of the ensemble are Apache's.
+	Mixed bool
+
 	// SnapCount (snapCount) is the txns between snapshots; 0: 100000. A large tree
 	// waits for more, until the log since the last snapshot is as long as that: to
 	// write it anew for each 100000 would cost more than they do.

@@ -39,6 +39,9 @@ func (cl *client) greet(b []byte, now int64) error {
 	}
 
 	e := entry{kind: kCreate, op: int32(proto.OpCreateSession), at: now}
+	if r.SessionID == 0 && n.cfg.LocalSessions {
+		return cl.greetLocal(now)
+	}
 	if r.SessionID == 0 {
 		e.body = binary.BigEndian.AppendUint32(nil, uint32(cl.timeoutMS))
 		if err := cl.newSession(); err != nil {
@@ -57,6 +60,9 @@ func (cl *client) greet(b []byte, now int64) error {
 		}
 		e.kind = kReclaim
 		cl.reclaim(r.SessionID)
+		if s, ok := n.local(r.SessionID); ok && !s.upgrading {
+			cl.scope.Store(uint32(thisServers))
+		}
 	}
 	cl.state = sConnecting
 	cl.push(&e)
@@ -168,6 +174,13 @@ func (n *Node) orderReclaim(term uint64, it *item) error {
 		n.mu.RUnlock()
 		return consensus.ErrNotNow
 	}
+	if s, ok := n.local(it.req.Session); ok && !s.upgrading {
+		// No leader has to be asked, but what its client wrote on another connection has to
+		// be applied here all the same: a sync comes behind it.
+		n.mu.RUnlock()
+		n.decided(term, it.cl, false)
+		return nil
+	}
 	if n.role.State != consensus.Leading {
 		n.clientsMu.Lock()
 		n.reclaims[it.req.Session] = append(n.reclaims[it.req.Session], it.cl)
@@ -227,6 +240,10 @@ func (n *Node) decided(term uint64, cl *client, alive bool) {
 
 // refuse tells a client that its session is over, now that it is known to be.
 func (n *Node) refuse(cl *client) {
+	if n.reclaimLocal(cl) {
+		n.reclaimed(cl, true)
+		return
+	}
 	n.mu.RLock()
 	_, open := n.engine.Session(cl.session)
 	n.mu.RUnlock()

@@ -2,9 +2,15 @@ package node
 
 import (
 	"errors"
+	"maps"
 	"slices"
+	"time"
 
+	"github.com/zkcore/zkcore/core/engine"
+	"github.com/zkcore/zkcore/core/jute"
+	"github.com/zkcore/zkcore/core/proto"
 	"github.com/zkcore/zkcore/core/session"
+	"github.com/zkcore/zkcore/core/zkerr"
 )
 
 // A scope says whose a session is.
@@ -144,4 +150,126 @@ func (n *Node) endReadOnly() (ended []*client) {
 		}
 	}
 	return ended
+}
+
+// greetLocal begins a session that only this server knows.
+func (cl *client) greetLocal(now int64) error {
+	n := cl.n
+	if err := cl.newSession(); err != nil {
+		return err
+	}
+	cl.scope.Store(uint32(thisServers))
+	n.openLocal(cl.session, local{timeoutMS: cl.timeoutMS})
+	e := entry{kind: kOpen, op: int32(proto.OpCreateSession), at: now}
+	if n.serving {
+		cl.c.SetOut(cl.answer(cl.c.Out(), &e))
+		return nil
+	}
+	cl.state = sConnecting
+	cl.push(&e)
+	return nil
+}
+
+// reclaimLocal gives a client its local session back, if that lives.
+func (n *Node) reclaimLocal(cl *client) bool {
+	n.trackMu.Lock()
+	defer n.trackMu.Unlock()
+	s, ok := n.locals.open[cl.session]
+	if !ok || s.readOnly || s.upgrading {
+		return false
+	}
+	s.timeoutMS = cl.timeoutMS
+	n.locals.put(cl.session, s, n.clockMS())
+	cl.scope.Store(uint32(thisServers))
+	return true
+}
+
+// writeLocal is what a write of a local session needs besides: one that makes an ephemeral
+// makes the session one of the ensemble's first, if that is configured. Else the leader refuses it.
+func (cl *client) writeLocal(e *entry) {
+	n := cl.n
+	if !n.cfg.LocalUpgrade || !engine.MakesEphemeral(e.op, e.body) {
+		e.local = true
+		return
+	}
+	n.setUpgrading(cl.session, true)
+	cl.scope.Store(uint32(ensembleWide))
+	cl.push(&entry{kind: kUpgrade, op: int32(proto.OpCreateSession), body: jute.AppendInt(nil, cl.timeoutMS), at: e.at})
+}
+
+func (n *Node) setUpgrading(id int64, upgrading bool) {
+	n.trackMu.Lock()
+	defer n.trackMu.Unlock()
+	if s, ok := n.locals.open[id]; ok {
+		s.upgrading = upgrading
+		n.locals.open[id] = s
+	}
+}
+
+// upgraded takes note of what has become of an upgrade, which is at the head of the fifo.
+func (cl *client) upgraded(code zkerr.Code) {
+	cl.pop()
+	if code != zkerr.OK {
+		cl.n.closeLocal(cl.session)
+		cl.c.CloseLocked(&zkerr.Error{Code: code, Op: "make a local session the ensemble's"})
+		return
+	}
+	cl.n.log.Debug("a local session is the ensemble's now", "session", sessionText(cl.session))
+}
+
+// dropUpgrade is called when the connection ends: what it has not asked the leader for does
+// not happen.
+func (cl *client) dropUpgrade() {
+	for no := max(cl.next, cl.fifo.first); no < cl.fifo.end(); no++ {
+		if cl.fifo.at(no).kind == kUpgrade {
+			cl.n.setUpgrading(cl.session, false)
+		}
+	}
+}
+
+// settleUpgrades is called when there is a leader: of what was asked of earlier ones all that
+// will ever happen has happened. A session that is local still, and whose client does not
+// ask again, stays one. The write lock is held.
+func (n *Node) settleUpgrades() {
+	var open []int64
+	n.trackMu.Lock()
+	for id, s := range n.locals.open {
+		if s.upgrading {
+			open = append(open, id)
+		}
+	}
+	n.trackMu.Unlock()
+	for _, id := range open { // in any order: each is on its own
+		if cl := n.sessions[id]; cl == nil || !cl.upgrades() {
+			n.setUpgrading(id, false)
+		}
+	}
+}
+
+// upgrades says whether the client's session is to become one of the ensemble's.
+func (cl *client) upgrades() bool {
+	cl.c.Lock()
+	defer cl.c.Unlock()
+	for no := cl.fifo.first; no != cl.fifo.end(); no++ {
+		if cl.fifo.at(no).kind == kUpgrade {
+			return true
+		}
+	}
+	return false
+}
+
+// LocalSessions are the sessions that only this server knows, in ascending order.
+func (n *Node) LocalSessions() []SessionInfo {
+	now := n.clockMS()
+	n.trackMu.Lock()
+	defer n.trackMu.Unlock()
+	var all []SessionInfo
+	for _, id := range slices.Sorted(maps.Keys(n.locals.open)) {
+		i := SessionInfo{ID: id, TimeoutMS: n.locals.open[id].timeoutMS}
+		if end, ok := n.locals.table.End(id); ok {
+			i.ExpiresIn = time.Duration(max(end-now, 1)) * time.Millisecond
+		}
+		all = append(all, i)
+	}
+	return all
 }

@@ -65,6 +65,7 @@ func (n *Node) Role(r consensus.Role) {
 		readers = n.freshLocals()
 		n.idsFound()
 		n.engine.Settle()
+		n.settleUpgrades()
 		waiting = n.requeue()
 	} else if !n.holding {
 		for _, cl := range n.byAge() {

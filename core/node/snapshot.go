@@ -259,6 +259,7 @@ func (p *pinned) Close() error {
 func (n *Node) engineOptions() engine.Options {
 	return engine.Options{
 		ExtendedTypes: n.cfg.ExtendedTypes, SkipACL: n.cfg.SkipACL, NoDigest: n.cfg.NoDigest,
+		Server: consensus.ServerID(n.cfg.ServerID), UnmarkedLocals: n.cfg.LocalSessions && n.cfg.Mixed,
 		SuperDigest: n.cfg.SuperDigest, NoDigestAuth: n.cfg.NoDigestAuth,
 		MaxTxnBytes: 2*n.cfg.JuteMaxBuffer - 2*1024,
 		ConfigText:  n.cfg.Consensus.ConfigText, ConfigTimeMS: n.wallMS(),

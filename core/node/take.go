@@ -103,6 +103,8 @@ func (cl *client) classify(e *entry) {
 			cl.deaf = true // nothing is executed behind it
 		} else if code := cl.n.engine.Check(e.op, e.body); code != zkerr.OK {
 			refuse(code)
+		} else if cl.isLocal() {
+			cl.writeLocal(e)
 		}
 	case op == proto.OpSync:
 		e.kind = kSync
