@@ -35,10 +35,13 @@ func TestLocalSessions(t *testing.T) {
 		cancel()
 		awaitWord(t, s, "mntr", "zk_global_sessions\t0\n")
 		awaitWord(t, s, "mntr", "zk_local_sessions\t1\n")
-		dump := awaitWord(t, s, "dump", "SessionTracker dump:\nLocal Session Sets (1)/(1):\n")
+		dump := awaitWord(t, s, "dump", "SessionTracker dump:\nLocal Session Sets (")
+		if !strings.Contains(dump, ")/(1):\n") {
+			t.Errorf("dump says %q", dump)
+		}
 		want := "\nGlobal Sessions(0):\n"
 		if s == leader {
-			want = "\nGlobal Session Sets (0)/(0):\n"
+			want = "\nGlobal Session Sets (" // Apache's has empty ones
 		}
 		if !strings.Contains(dump, want) {
 			t.Errorf("dump says %q", dump)
