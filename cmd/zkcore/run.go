@@ -142,7 +142,7 @@ func nodeConfig(c *config.Config) node.Config {
 		MinSessionTimeoutMS: int32(c.MinSessionTimeout.Milliseconds()), MaxSessionTimeoutMS: int32(c.MaxSessionTimeout.Milliseconds()),
 		MaxClientCnxns: c.MaxClientCnxns, MaxCnxns: c.MaxCnxns, JuteMaxBuffer: c.JuteMaxBuffer, OutstandingLimit: c.OutstandingLimit,
 		Sessionless: c.SessionlessTimeout, HoldMS: hold, ReadOnly: c.ReadOnly,
-		LocalSessions: c.LocalSessions && !c.Standalone, LocalUpgrade: c.LocalUpgrade,
+		LocalSessions: c.LocalSessions && !c.Standalone, LocalUpgrade: c.LocalUpgrade, Mixed: c.Mixed,
 		SnapCount: int(c.SnapCount), SnapSizeLimitKB: snapSize, PurgeInterval: c.PurgeInterval, SnapRetain: c.SnapRetain,
 		ClientKeepAlive: c.ClientKeepAlive, ContainerCheck: c.ContainerCheck, ContainerNeverUsed: c.ContainerNeverUsed,
 		ContainersPerCheck: max(int(int64(c.ContainersPerMinute)*int64(c.ContainerCheck)/int64(time.Minute)), 1),

@@ -48,6 +48,7 @@ type Config struct {
 	SessionlessTimeout                   time.Duration
 	ElectionHold                         time.Duration
 	ReadOnly                             bool // readonlymode.enabled
+	Mixed                                bool // zkcore.ensemble.mixed: some servers are Apache's
 	LocalSessions, LocalUpgrade          bool // localSessionsEnabled, localSessionsUpgradingEnabled
 	SnapCount                            int64
 	SnapSizeLimitKB                      int64
@@ -244,6 +245,7 @@ func (c *Config) readLimits(r *reader) {
 	c.ClientKeepAlive = r.flag("clientTcpKeepAlive", false)
 	c.Digest = r.flag("digest.enabled", true)
 	c.LocalSessions, c.LocalUpgrade = r.boolean("localSessionsEnabled", false), r.boolean("localSessionsUpgradingEnabled", false)
+	c.Mixed = r.flag("zkcore.ensemble.mixed", false)
 	c.ReadOnly = r.flag("readonlymode.enabled", false)
 	c.ExtendedTypes = r.flag("extendedTypesEnabled", false)
 	switch skip := r.text("skipACL", "no"); skip {
