@@ -85,6 +85,9 @@ type Node struct {
 	closeOnce sync.Once
 	closeErr  error
 
+	writing   atomic.Bool // the file of what is committed
+	committed int64       // what stands there, as far as this life has written it; for who writes
+
 	failed atomic.Bool
 	opened chan struct{} // closed when member is set
 }
@@ -143,6 +146,9 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	cc.Tick = time.Duration(cfg.TickMS) * time.Millisecond
 	cc.Log, cc.Metrics = cfg.Log, cfg.Metrics
 	cc.Fail = n.fail
+	if err := n.openCommitted(&cc); err != nil {
+		return nil, err
+	}
 	undo = append(undo, n.world.Wait, n.world.Stop, n.conns.Close)
 	n.queue.hand = n.world.Trigger(func() { n.drain(-1) })
 	// Calls may come before Open has returned; what they cause that needs the member
@@ -161,6 +167,9 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n.startTicking()
 	n.world.Every(n.cfg.ContainerCheck, func() bool { n.removeExpired(); return true })
 	n.startPurging()
+	if cfg.ReadOnly {
+		n.world.Every(committedEvery, func() bool { n.keepCommitted(); return true })
+	}
 	for _, addr := range cfg.ClientAddrs {
 		a, err := n.conns.Listen(ctx, addr)
 		if err != nil {

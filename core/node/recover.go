@@ -162,7 +162,7 @@ func (n *Node) SetAside(folder string) error {
 	n.snaps.busyMu.Lock()
 	n.snaps.last = txnlog.SnapshotFile{}
 	n.snaps.busyMu.Unlock()
-	return errors.Join(err, n.store.Reset())
+	return errors.Join(err, n.dropCommitted(), n.store.Reset())
 }
 
 // load makes the state that of a snapshot file.

@@ -77,6 +77,7 @@ func (n *Node) Role(r consensus.Role) {
 	for _, cl := range readers {
 		cl.c.Close(nil)
 	}
+	n.keepCommitted()
 	n.logRole(r)
 	n.kick()
 	for _, cl := range waiting {

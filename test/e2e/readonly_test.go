@@ -81,6 +81,14 @@ func TestReadOnlyMode(t *testing.T) {
 		}
 	}
 	first := reader.Session().ID
+	// It shows the same after a restart, when there is nobody to ask what was committed.
+	alone.Kill9()
+	alone.Start()
+	awaitWord(t, alone, "isro", "ro")
+	again := connectWith(t, client.Options{ReadOnly: true}, alone.Addr())
+	if r := must(t, again, client.GetOp{Path: "/a"}); string(r.Data) != "1" {
+		t.Errorf("/a is %q after a restart", r.Data)
+	}
 	for _, s := range e.Servers {
 		if s != alone {
 			s.Start()
