@@ -1,7 +1,10 @@
 package conformance
 
 import (
+	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -22,6 +25,9 @@ var configurations = []configuration{
 	{"skip-acl", map[string]string{"skipACL": "yes"}},
 	{"no-digest-login", map[string]string{"DigestAuthenticationProvider.enabled": "false"}},
 	{"small-buffer", map[string]string{"jute.maxbuffer": "4096"}},
+	// A standalone server has no local sessions: these are ensembles of one.
+	{"local-sessions", map[string]string{"standaloneEnabled": "false", "localSessionsEnabled": "true"}},
+	{"local-upgrade", map[string]string{"standaloneEnabled": "false", "localSessionsEnabled": "true", "localSessionsUpgradingEnabled": "true"}},
 }
 
 // tickMS makes sessions that are to expire do so soon: the shortest timeout is twice that.
@@ -51,11 +57,26 @@ func (c *configuration) apache(t *testing.T, classpath string) *harness.Ensemble
 			args = append(args, "-D"+key+"="+value)
 		}
 	}
-	return harness.Start(t, harness.Options{TickTimeMS: tickMS, Extra: extra, Apache: []int{1}, JVMArgs: args, ApacheClasspath: classpath})
+	return c.start(t, harness.Options{TickTimeMS: tickMS, Extra: extra, Apache: []int{1}, JVMArgs: args, ApacheClasspath: classpath})
 }
 
 func (c *configuration) zkcore(t *testing.T, consensus, storage string) *harness.Ensemble {
 	extra := c.settings()
 	extra["consensus"], extra["storage"] = consensus, storage
-	return harness.Start(t, harness.Options{TickTimeMS: tickMS, Extra: extra})
+	return c.start(t, harness.Options{TickTimeMS: tickMS, Extra: extra})
+}
+
+// start starts a standalone server, or an ensemble of one.
+func (c *configuration) start(t *testing.T, opt harness.Options) *harness.Ensemble {
+	if c.extra["standaloneEnabled"] != "false" {
+		return harness.Start(t, opt)
+	}
+	opt.Extra["server.1"] = fmt.Sprintf("127.0.0.1:%d:%d", harness.FreePort(t), harness.FreePort(t))
+	e := harness.New(t, opt)
+	if err := os.WriteFile(filepath.Join(e.Servers[0].DataDir, "myid"), []byte("1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	e.Servers[0].Start()
+	e.Await()
+	return e
 }
