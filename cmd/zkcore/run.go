@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -136,7 +137,17 @@ func nodeConfig(c *config.Config) node.Config {
 	if snapSize <= 0 {
 		snapSize = -1
 	}
+	var own []byte
+	if c.Standalone && !c.Mixed {
+		own = make([]byte, 32)
+		rand.Read(own) // never fails
+	}
+	var from int64
+	if !c.SecretSince.IsZero() {
+		from = c.SecretSince.UnixMilli() & (1<<40 - 1) << 16
+	}
 	return node.Config{
+		SessionSecret: c.SessionSecret, SecretFrom: from, OwnSecret: own,
 		ServerID: id, DataDir: c.DataDir, LogDir: c.DataLogDir, ClientAddrs: c.ClientAddrs,
 		TickMS:              c.TickTime.Milliseconds(),
 		MinSessionTimeoutMS: int32(c.MinSessionTimeout.Milliseconds()), MaxSessionTimeoutMS: int32(c.MaxSessionTimeout.Milliseconds()),

@@ -47,7 +47,9 @@ type Config struct {
 	JuteMaxBuffer                        int
 	SessionlessTimeout                   time.Duration
 	ElectionHold                         time.Duration
-	ReadOnly                             bool // readonlymode.enabled
+	ReadOnly                             bool   // readonlymode.enabled
+	SessionSecret                        []byte // zkcore.session.secretFile
+	SecretSince                          time.Time
 	Mixed                                bool // zkcore.ensemble.mixed: some servers are Apache's
 	LocalSessions, LocalUpgrade          bool // localSessionsEnabled, localSessionsUpgradingEnabled
 	SnapCount                            int64
@@ -246,6 +248,7 @@ func (c *Config) readLimits(r *reader) {
 	c.Digest = r.flag("digest.enabled", true)
 	c.LocalSessions, c.LocalUpgrade = r.boolean("localSessionsEnabled", false), r.boolean("localSessionsUpgradingEnabled", false)
 	c.Mixed = r.flag("zkcore.ensemble.mixed", false)
+	c.readSecret(r)
 	c.ReadOnly = r.flag("readonlymode.enabled", false)
 	c.ExtendedTypes = r.flag("extendedTypesEnabled", false)
 	switch skip := r.text("skipACL", "no"); skip {

@@ -73,6 +73,12 @@ type Config struct {
 	// a session over. Without one they are Apache's, which servers of a mixed
 	// ensemble need, and which anybody can compute from the session's id.
 	SessionSecret []byte
+	// SecretFrom is the number, among those that a server gives, from which on sessions have
+	// such passwords; 0: all have.
+	SecretFrom int64
+	// OwnSecret is what a server without one may make its own: it keeps the first that it
+	// is given.
+	OwnSecret []byte
 
 	// Consensus is what the member is opened with. What a node fills in itself is
 	// left out: ID, DataDir, LogDir, Tick, Log, Metrics, Fail.

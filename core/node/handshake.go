@@ -1,9 +1,6 @@
 package node
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -137,24 +134,6 @@ func (cl *client) appendConnect(out []byte, r *proto.ConnectResponse) []byte {
 	out = r.Append(append(out, 0, 0, 0, 0))
 	binary.BigEndian.PutUint32(out[at:], uint32(len(out)-at-4))
 	return out
-}
-
-// password is what a client shows to come back to a session.
-func (n *Node) password(session int64) [16]byte {
-	if len(n.cfg.SessionSecret) == 0 {
-		return proto.SessionPassword(session)
-	}
-	m := hmac.New(sha256.New, n.cfg.SessionSecret)
-	m.Write(binary.BigEndian.AppendUint64(nil, uint64(session)))
-	return [16]byte(m.Sum(nil))
-}
-
-func (n *Node) isPassword(session int64, given []byte) bool {
-	if simbug.On("password-unchecked") && session != 0 {
-		return true // who knows the id is the client
-	}
-	want := n.password(session)
-	return session != 0 && subtle.ConstantTimeCompare(want[:], given) == 1
 }
 
 // A reclaim is a client that waits for its session.

@@ -132,6 +132,9 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := n.openIDs(); err != nil {
 		return nil, err
 	}
+	if err := n.openSecret(); err != nil {
+		return nil, err
+	}
 
 	if err := n.openStore(); err != nil {
 		return nil, err

@@ -1,10 +1,6 @@
 package node
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/binary"
 	"time"
 
 	"github.com/zkcore/zkcore/core/conn"
@@ -78,25 +74,4 @@ func (cl *client) greetReadOnly(r *proto.ConnectRequest, now int64) error {
 	n.openLocal(cl.session, local{timeoutMS: cl.timeoutMS, readOnly: true})
 	cl.c.SetOut(cl.answer(cl.c.Out(), &e))
 	return nil
-}
-
-// readOnlyPassword is what the client of a session shows that is for reading only: no
-// session of the ensemble has it, so that everybody knows what has become of the other.
-func (n *Node) readOnlyPassword(session int64) [16]byte {
-	if len(n.cfg.SessionSecret) == 0 {
-		p := proto.SessionPassword(session)
-		for i := range p {
-			p[i] = ^p[i]
-		}
-		return p
-	}
-	m := hmac.New(sha256.New, n.cfg.SessionSecret)
-	m.Write(binary.BigEndian.AppendUint64(nil, uint64(session)))
-	m.Write([]byte("read-only"))
-	return [16]byte(m.Sum(nil))
-}
-
-func (n *Node) isReadOnlyPassword(session int64, given []byte) bool {
-	want := n.readOnlyPassword(session)
-	return subtle.ConstantTimeCompare(want[:], given) == 1
 }
