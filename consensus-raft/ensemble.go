@@ -137,6 +137,7 @@ func newEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *membe
 		e.post(func(m *protocol.Member, now protocol.Time) { m.Delivered(now, gen, seq) })
 	}
 	e.reader = &logReader{log: s.log}
+	s.found.Committed = o.committed
 	e.member = protocol.New(&protocol.Config{
 		ID: cfg.ID, Voters: voters(cfg), Observers: observers(cfg),
 		Tick: protocol.Time(cfg.Tick), InitLimit: cfg.InitLimit,

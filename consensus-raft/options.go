@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
 // options are the keys of the configuration that concern this module, with Apache's
@@ -19,10 +21,11 @@ type options struct {
 
 	dialTimeout time.Duration // cnxTimeout
 	keepAlive   bool
-	bindRetries int    // electionPortBindRetry; 0 for ever
-	autocreate  string // db.autocreate: "true", "false", or "" if it is not set
-	queueBytes  int    // zkcore.learner.queueBytes
-	reserve     int64  // zkcore.disk.reserveMb, in bytes
+	bindRetries int            // electionPortBindRetry; 0 for ever
+	autocreate  string         // db.autocreate: "true", "false", or "" if it is not set
+	queueBytes  int            // zkcore.learner.queueBytes
+	reserve     int64          // zkcore.disk.reserveMb, in bytes
+	committed   consensus.Zxid // consensus.OptionCommitted
 
 	election time.Duration // zkcore.raft.electionMs
 	window   int           // zkcore.raft.windowBytes
@@ -112,6 +115,7 @@ func parseOptions(m map[string]string, log *slog.Logger) options {
 	if v, ok := get("snapshotSizeFactor"); ok && strings.HasPrefix(v, "-") {
 		o.keep = number("zkcore.raft.keepEntries", number("commitLogCount", 500, 0), 0)
 	}
+	o.committed = consensus.Zxid(number(consensus.OptionCommitted, 0, 0))
 	// Two segments, where they have a size.
 	o.reserve = number("zkcore.disk.reserveMb", max(64, 2*o.logSizeKB>>10), 0) << 20
 	if v, ok := get("db.autocreate"); ok && v != "" {

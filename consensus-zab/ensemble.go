@@ -143,7 +143,7 @@ func newEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *membe
 		FinalizeWait: 200 * protocol.Millisecond, GiveUp: protocol.Time(giveUp),
 		CommitLogCount: o.logCount, CommitLogBytes: 64 << 20, ForceSnapshot: o.forceSnapshot,
 		MaxSnapshots: o.maxSnaps, MaxDiffs: o.maxDiffs,
-	}, protocol.Start{Base: s.base, Runs: s.runs, Accepted: epochs.Accepted, Current: epochs.Current, Standing: worth})
+	}, protocol.Start{Base: s.base, Runs: s.runs, Accepted: epochs.Accepted, Current: epochs.Current, Standing: worth, Committed: o.committed})
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.status = consensus.Status{Peer: "looking", Logged: s.last, Committed: s.base, Quorum: e.voters,
 		LastProposal: -1, MinProposal: -1, MaxProposal: -1}

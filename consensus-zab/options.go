@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
 // options are the keys of the configuration that concern this module, with
@@ -33,9 +35,10 @@ type options struct {
 	maxDiffs         int
 	connectTicks     int // connectToLearnerMasterLimit
 	connectDelay     time.Duration
-	autocreate       string // db.autocreate: "true", "false", or "" if it is not set
-	queueBytes       int    // zkcore.learner.queueBytes
-	reserve          int64  // zkcore.disk.reserveMb, in bytes
+	autocreate       string         // db.autocreate: "true", "false", or "" if it is not set
+	queueBytes       int            // zkcore.learner.queueBytes
+	reserve          int64          // zkcore.disk.reserveMb, in bytes
+	committed        consensus.Zxid // consensus.OptionCommitted
 }
 
 // unused are keys of Apache's for what this module has no use for, or not yet, with
@@ -120,6 +123,7 @@ func parseOptions(m map[string]string, log *slog.Logger) options {
 		connectDelay:     ms("leaderConnectDelayDuringRetryMs", 25, 1),
 		queueBytes:       int(number("zkcore.learner.queueBytes", 256<<20, 1<<20)),
 	}
+	o.committed = consensus.Zxid(number(consensus.OptionCommitted, 0, 0))
 	// Two segments, where they have a size.
 	o.reserve = number("zkcore.disk.reserveMb", max(64, 2*o.logSizeKB>>10), 0) << 20
 	if v, ok := get("db.autocreate"); ok && v != "" {

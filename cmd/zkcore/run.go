@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -136,12 +137,23 @@ func nodeConfig(c *config.Config) node.Config {
 	if snapSize <= 0 {
 		snapSize = -1
 	}
+	var own []byte
+	if c.Standalone && !c.Mixed {
+		own = make([]byte, 32)
+		rand.Read(own) // never fails
+	}
+	var from int64
+	if !c.SecretSince.IsZero() {
+		from = c.SecretSince.UnixMilli() & (1<<40 - 1) << 16
+	}
 	return node.Config{
+		SessionSecret: c.SessionSecret, SecretFrom: from, OwnSecret: own,
 		ServerID: id, DataDir: c.DataDir, LogDir: c.DataLogDir, ClientAddrs: c.ClientAddrs,
 		TickMS:              c.TickTime.Milliseconds(),
 		MinSessionTimeoutMS: int32(c.MinSessionTimeout.Milliseconds()), MaxSessionTimeoutMS: int32(c.MaxSessionTimeout.Milliseconds()),
 		MaxClientCnxns: c.MaxClientCnxns, MaxCnxns: c.MaxCnxns, JuteMaxBuffer: c.JuteMaxBuffer, OutstandingLimit: c.OutstandingLimit,
-		Sessionless: c.SessionlessTimeout, HoldMS: hold,
+		Sessionless: c.SessionlessTimeout, HoldMS: hold, ReadOnly: c.ReadOnly,
+		LocalSessions: c.LocalSessions && !c.Standalone, LocalUpgrade: c.LocalUpgrade, Mixed: c.Mixed,
 		SnapCount: int(c.SnapCount), SnapSizeLimitKB: snapSize, PurgeInterval: c.PurgeInterval, SnapRetain: c.SnapRetain,
 		ClientKeepAlive: c.ClientKeepAlive, ContainerCheck: c.ContainerCheck, ContainerNeverUsed: c.ContainerNeverUsed,
 		ContainersPerCheck: max(int(int64(c.ContainersPerMinute)*int64(c.ContainerCheck)/int64(time.Minute)), 1),

@@ -18,11 +18,11 @@ type source struct {
 func (s source) Facts() admin.Facts {
 	i := s.n.Info()
 	f := admin.Facts{
-		Serving: i.Serving, Mode: i.State(), Peer: i.Status.Peer, Ensemble: !i.Role.Standalone,
+		Serving: i.Serving, ReadOnly: i.ReadOnly, Mode: i.State(), Peer: i.Status.Peer, Ensemble: !i.Role.Standalone,
 		LatencyMin: i.All.Min.Milliseconds(), LatencyMax: i.All.Max.Milliseconds(), LatencyAvg: i.All.AvgMS(),
 		Received: i.Received, Sent: i.Sent, Connections: i.Connections, Outstanding: i.Outstanding, Zxid: i.Zxid,
 		Started: time.Now().Add(-i.Uptime),
-		Nodes:   i.Znodes, Ephemerals: i.Ephemerals, DataSize: i.DataSize, Sessions: i.Sessions, Digest: i.Digest, DigestZxid: i.Zxid,
+		Nodes:   i.Znodes, Ephemerals: i.Ephemerals, DataSize: i.DataSize, Sessions: i.Sessions, LocalSessions: i.LocalSessions, Digest: i.Digest, DigestZxid: i.Zxid,
 		QuorumSize: i.Status.Quorum, PendingSyncs: i.Status.PendingSyncs, LeaderSince: i.Status.LeaderSince,
 		LastProposal: i.Status.LastProposal, MinProposal: i.Status.MinProposal, MaxProposal: i.Status.MaxProposal,
 		LastResponse: i.LastReply, MinResponse: i.MinReply, MaxResponse: i.MaxReply,
@@ -93,10 +93,13 @@ func (s source) Quotas() []admin.Quota {
 	return out
 }
 
-func (s source) Sessions() []admin.Session {
+func (s source) Sessions() []admin.Session      { return shown(s.n.Sessions()) }
+func (s source) LocalSessions() []admin.Session { return shown(s.n.LocalSessions()) }
+
+func shown(sessions []node.SessionInfo) []admin.Session {
 	var out []admin.Session
 	now := time.Now()
-	for _, i := range s.n.Sessions() {
+	for _, i := range sessions {
 		a := admin.Session{ID: i.ID, TimeoutMS: i.TimeoutMS}
 		if i.ExpiresIn > 0 {
 			// By the second, as it is shown: those that end together stand together.

@@ -98,7 +98,7 @@ func New(cfg *Config, f Found, disk Reader, nonce uint64, failed func(error)) *M
 	m.st.Starts, m.st.Base = nil, Point{}
 	m.out(nil)
 	m.outs = m.outs[:0]
-	m.resume(f.Recovered)
+	m.resume(m.surelyCommitted(f))
 	return m
 }
 
@@ -108,6 +108,17 @@ func (m *Member) entry(z Zxid) uint64 {
 		return p.Index
 	}
 	return m.log.base.Index
+}
+
+// surelyCommitted gives the node, which recovered its state, what the log holds of what is known to be
+// committed, and returns what it has then.
+func (m *Member) surelyCommitted(f Found) Zxid {
+	known := min(f.Committed, m.log.zxid(m.log.last))
+	if _, ok := m.log.point(known); !ok || known <= f.Recovered || m.st.Standing != Proven {
+		return f.Recovered
+	}
+	m.out(DeliverLog{From: f.Recovered, Last: known})
+	return known
 }
 
 // resume builds the RawNode over a state that was recovered.

@@ -51,6 +51,7 @@ type host struct {
 	log     []Txn
 	state   []Txn // what the newest snapshot holds
 	waiting []Persist
+	known   Zxid // to be committed, as far as its node had it when it was last stopped
 
 	given    []Txn
 	role     consensus.Role
@@ -95,7 +96,7 @@ func (h *host) start() {
 		h.cutTo(f.State.CutTo)
 		f.State.Cut = false
 	}
-	f.Last = f.Recovered
+	f.Last, f.Committed = f.Recovered, h.known
 	for _, x := range h.log {
 		if x.Zxid <= f.Recovered {
 			continue
@@ -120,6 +121,9 @@ func (h *host) start() {
 func (h *host) stop() {
 	h.m = nil
 	h.role = consensus.Role{}
+	if n := len(h.given); n > 0 {
+		h.known = h.given[n-1].Zxid
+	}
 	for c, w := range h.n.conns {
 		if w.from == h || w.to == h {
 			delete(h.n.conns, c)

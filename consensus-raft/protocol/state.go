@@ -217,6 +217,8 @@ type Found struct {
 	Recovered, Last Zxid
 	// Runs are what the log has above Recovered.
 	Runs []Run
+	// Committed is a zxid up to which txns are known to be committed; 0 if none is.
+	Committed Zxid
 }
 
 // Check says whether the log is what the state file says that it is. An error is

@@ -164,6 +164,14 @@ func (h *History) trim(upTo Zxid, n, maxBytes int) {
 	h.bytes = bytes
 }
 
+// resume hands the node what the log holds of what was committed up to z in an earlier life.
+func (h *History) resume(z Zxid, out func(Output)) {
+	if z = min(z, h.last); z > h.committed {
+		h.committed = z
+		h.deliver(z, out)
+	}
+}
+
 // deliver hands the node what follows what it has, up to z.
 func (h *History) deliver(z Zxid, out func(Output)) {
 	if z <= h.delivered {

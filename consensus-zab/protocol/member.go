@@ -14,6 +14,8 @@ type Start struct {
 	Base              Zxid  // the state that the node recovered
 	Runs              []Run // what the log holds above it
 	Accepted, Current int64 // the epoch files
+	// Committed is a zxid up to which txns are known to be committed; 0 if none is.
+	Committed Zxid
 	// Standing is what this server's silence about its history is worth.
 	Standing Standing
 }
@@ -73,6 +75,8 @@ type Member struct {
 	handed bool // this server gave up leading since its disk is nearly full
 	stand  Time // before that it takes no part in an election
 
+	known Zxid // to be committed, when this server started
+
 	term uint64
 	role consensus.Role
 
@@ -89,7 +93,7 @@ type Member struct {
 
 // New makes a member. Its Begin is the first input.
 func New(cfg *Config, s Start) *Member {
-	m := &Member{cfg: cfg, accepted: s.Accepted, acceptedDurable: true, current: s.Current, void: s.Standing == Lost, standing: s.Standing,
+	m := &Member{cfg: cfg, accepted: s.Accepted, acceptedDurable: true, current: s.Current, void: s.Standing == Lost, standing: s.Standing, known: s.Committed,
 		savingCurrent: map[uint64]bool{},
 		hist:          newHistory(s.Base, s.Runs), scanned: map[uint64]func([]Run, Zxid, bool){}}
 	m.election = newElection(cfg, m.out)
@@ -159,6 +163,9 @@ func (m *Member) lastZxid() Zxid {
 func (m *Member) Begin(now Time) {
 	m.now, m.lastRun = now, now
 	m.setRole(consensus.Role{})
+	if m.standing == Proven {
+		m.hist.resume(m.known, m.out)
+	}
 	if simbug.On("deliver-log-at-start") {
 		m.hist.deliver(m.hist.last, m.out) // what is in the log was proposed by a leader
 	}

@@ -110,6 +110,7 @@ type server struct {
 	standing          Standing
 	gone              []Txn // what was on the disk before it was replaced: acked, but not there any more
 	disk              Disk
+	committed         Zxid // what its node had when it last went down, of half the times
 
 	// The journal: what was given to it and is not durable.
 	jobs    []func()
@@ -285,7 +286,7 @@ func (s *server) start() {
 	if s.standing == Proven && last == 0 && s.current == 0 {
 		s.standing = Blank
 	}
-	s.m = New(&s.cfg, Start{Base: s.state.zxid, Runs: runs, Accepted: s.accepted, Current: s.current, Standing: s.standing})
+	s.m = New(&s.cfg, Start{Base: s.state.zxid, Runs: runs, Accepted: s.accepted, Current: s.current, Standing: s.standing, Committed: s.committed})
 	s.w.logf(s, "start at %v, log to %v, epochs %d %d, standing %d", s.state.zxid, last, s.accepted, s.current, s.standing)
 	s.disk = DiskOK
 	s.m.Begin(s.w.now)
@@ -305,6 +306,9 @@ func (s *server) crash() {
 func (s *server) crashKeeping(keep int) {
 	w := s.w
 	w.crashes++
+	if w.faults && w.now/Millisecond%2 == 0 {
+		s.committed = s.state.zxid
+	}
 	keep = min(keep, len(s.pending))
 	s.log = append(s.log, s.pending[:keep]...)
 	w.logf(s, "crash, %d of %d txns kept", keep, len(s.pending))

@@ -12,7 +12,7 @@ type gauge struct {
 // gauges are the values that the server has in its present role; none while it
 // does not serve.
 func gauges(f Facts, watches int, open, max int64, now time.Time) []gauge {
-	if !f.Serving {
+	if !f.Serving && !f.ReadOnly {
 		return nil
 	}
 	var gs []gauge
@@ -30,7 +30,7 @@ func gauges(f Facts, watches int, open, max int64, now time.Time) []gauge {
 	whole("ephemerals_count", int64(f.Ephemerals))
 	whole("approximate_data_size", f.DataSize)
 	whole("global_sessions", int64(f.Sessions))
-	whole("local_sessions", 0)
+	whole("local_sessions", int64(f.LocalSessions))
 	whole("open_file_descriptor_count", open)
 	whole("max_file_descriptor_count", max)
 	gs = append(gs, gauge{"connection_drop_probability", 0, false})

@@ -18,6 +18,8 @@ type Source interface {
 	// Sessions are the open sessions, by id; Expires is set where this server
 	// expires them.
 	Sessions() []Session
+	// LocalSessions are those that only this server knows.
+	LocalSessions() []Session
 	// Ephemerals are the paths of each session that has some, by session id.
 	Ephemerals() []Ephemerals
 	// Quotas sum up the quotas, by the first names of the paths that they are on.
@@ -31,7 +33,9 @@ type Source interface {
 // Facts are what srvr, mntr and conf tell of a server.
 type Facts struct {
 	Serving bool
-	// Mode is standalone, leader, follower or observer. Peer is the state in
+	// ReadOnly is set for a server without a leader that shows its state all the same.
+	ReadOnly bool
+	// Mode is standalone, leader, follower, observer or read-only. Peer is the state in
 	// Apache's words, "following - broadcast"; empty standalone.
 	Mode, Peer string
 	Ensemble   bool
@@ -45,12 +49,13 @@ type Facts struct {
 	Zxid                   int64
 	Started                time.Time
 
-	Nodes      int // without the root's second name
-	Ephemerals int
-	DataSize   int64
-	Sessions   int
-	Digest     uint64
-	DigestZxid int64
+	Nodes         int // without the root's second name
+	Ephemerals    int
+	DataSize      int64
+	Sessions      int
+	LocalSessions int // those that only this server knows
+	Digest        uint64
+	DigestZxid    int64
 
 	QuorumSize                                 int
 	Learners, SyncedFollowers, SyncedNonVoting int

@@ -110,7 +110,7 @@ func (w *Words) Answer(name string, to io.Writer) bool {
 	case name == telnet:
 	case missing:
 		fmt.Fprintf(&b, "%s is not supported by this release of zkcore.\n", name)
-	case !known.idle && !w.Source.Facts().Serving:
+	case !known.idle && !w.serves():
 		b.WriteString(notServing + "\n")
 	default:
 		known.answer(w, &b)
@@ -130,12 +130,21 @@ func (w *Words) listed(name string) bool {
 	return false
 }
 
+// serves says whether the server answers anybody.
+func (w *Words) serves() bool {
+	f := w.Source.Facts()
+	return f.Serving || f.ReadOnly
+}
+
 func (w *Words) isro(b *bytes.Buffer) {
-	if !w.Source.Facts().Serving {
+	switch f := w.Source.Facts(); {
+	case f.ReadOnly:
+		b.WriteString("ro")
+	case f.Serving:
+		b.WriteString("rw")
+	default:
 		b.WriteString("null")
-		return
 	}
-	b.WriteString("rw")
 }
 
 func (w *Words) srvr(b *bytes.Buffer) { w.status(b, false) }
@@ -144,6 +153,9 @@ func (w *Words) stat(b *bytes.Buffer) { w.status(b, true) }
 func (w *Words) status(b *bytes.Buffer, clients bool) {
 	f := w.Source.Facts()
 	fmt.Fprintf(b, "Zookeeper version: %s\n", VersionText())
+	if f.ReadOnly {
+		b.WriteString("READ-ONLY mode; serving only read-only clients\n")
+	}
 	if clients {
 		b.WriteString("Clients:\n")
 		for _, c := range w.connections() {
@@ -204,8 +216,11 @@ func (w *Words) conf(b *bytes.Buffer) {
 	if c.Observer {
 		peerType = 1
 	}
-	fmt.Fprintf(b, "initLimit=%d\nsyncLimit=%d\nelectionAlg=3\nelectionPort=%s\nquorumPort=%s\npeerType=%d\nmembership: \n%s",
-		c.InitLimit, c.SyncLimit, strings.Join(election, "|"), strings.Join(quorum, "|"), peerType, c.EnsembleText())
+	fmt.Fprintf(b, "initLimit=%d\nsyncLimit=%d\nelectionAlg=3\nelectionPort=%s\nquorumPort=%s\npeerType=%d\n",
+		c.InitLimit, c.SyncLimit, strings.Join(election, "|"), strings.Join(quorum, "|"), peerType)
+	if !w.Source.Facts().ReadOnly {
+		fmt.Fprintf(b, "membership: \n%s", c.EnsembleText())
+	}
 }
 
 // sizes are the bytes of snapshots and of logs; of the whole directory, twice,
@@ -253,18 +268,17 @@ const javaDate = "Mon Jan 02 15:04:05 MST 2006"
 func (w *Words) dump(b *bytes.Buffer) {
 	b.WriteString("SessionTracker dump:\n")
 	sessions := w.Source.Sessions()
-	if f := w.Source.Facts(); f.Mode == "leader" || f.Mode == "standalone" {
-		sets := make(map[time.Time][]int64)
-		for _, s := range sessions {
-			sets[s.Expires] = append(sets[s.Expires], s.ID)
+	f := w.Source.Facts()
+	counts := f.Mode == "leader" || f.Mode == "standalone"
+	if locals := w.Source.LocalSessions(); w.Config.LocalSessions && !w.Config.Standalone || len(locals) > 0 {
+		b.WriteString("Local ")
+		sessionSets(b, locals)
+		if counts {
+			b.WriteString("Global ")
 		}
-		fmt.Fprintf(b, "Session Sets (%d)/(%d):\n", len(sets), len(sessions))
-		for _, at := range slices.SortedFunc(maps.Keys(sets), time.Time.Compare) {
-			fmt.Fprintf(b, "%d expire at %s:\n", len(sets[at]), at.Local().Format(javaDate))
-			for _, id := range sets[at] {
-				fmt.Fprintf(b, "\t0x%x\n", uint64(id))
-			}
-		}
+	}
+	if counts {
+		sessionSets(b, sessions)
 	} else {
 		fmt.Fprintf(b, "Global Sessions(%d):\n", len(sessions))
 		for _, s := range sessions {
@@ -291,6 +305,21 @@ func (w *Words) dump(b *bytes.Buffer) {
 		fmt.Fprintf(b, "%d expire at %s:\n", len(ends[at]), at.Local().Format(javaDate))
 		for _, c := range ends[at] {
 			fmt.Fprintf(b, "\tip: /%s sessionId: 0x%x\n", c.Addr, uint64(c.Session))
+		}
+	}
+}
+
+// sessionSets are sessions by when they expire.
+func sessionSets(b *bytes.Buffer, sessions []Session) {
+	sets := make(map[time.Time][]int64)
+	for _, s := range sessions {
+		sets[s.Expires] = append(sets[s.Expires], s.ID)
+	}
+	fmt.Fprintf(b, "Session Sets (%d)/(%d):\n", len(sets), len(sessions))
+	for _, at := range slices.SortedFunc(maps.Keys(sets), time.Time.Compare) {
+		fmt.Fprintf(b, "%d expire at %s:\n", len(sets[at]), at.Local().Format(javaDate))
+		for _, id := range sets[at] {
+			fmt.Fprintf(b, "\t0x%x\n", uint64(id))
 		}
 	}
 }

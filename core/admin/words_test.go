@@ -27,6 +27,7 @@ type fake struct {
 	facts Facts
 	conns []Connection
 	sess  []Session
+	local []Session
 	eph   []Ephemerals
 	reset int
 
@@ -37,6 +38,7 @@ func (f *fake) Facts() Facts              { return f.facts }
 func (f *fake) Connections() []Connection { return f.conns }
 func (f *fake) Watches() (int, int, int)  { return 2, 2, 3 }
 func (f *fake) Sessions() []Session       { return f.sess }
+func (f *fake) LocalSessions() []Session  { return f.local }
 func (f *fake) Ephemerals() []Ephemerals  { return f.eph }
 func (f *fake) Quotas() []Quota           { return f.quotas }
 func (f *fake) ResetServer()              { f.reset++ }

@@ -47,6 +47,11 @@ type Config struct {
 	JuteMaxBuffer                        int
 	SessionlessTimeout                   time.Duration
 	ElectionHold                         time.Duration
+	ReadOnly                             bool   // readonlymode.enabled
+	SessionSecret                        []byte // zkcore.session.secretFile
+	SecretSince                          time.Time
+	Mixed                                bool // zkcore.ensemble.mixed: some servers are Apache's
+	LocalSessions, LocalUpgrade          bool // localSessionsEnabled, localSessionsUpgradingEnabled
 	SnapCount                            int64
 	SnapSizeLimitKB                      int64
 	PurgeInterval                        time.Duration
@@ -243,6 +248,10 @@ func (c *Config) readLimits(r *reader) {
 	c.MemoryLimit = r.property("zkcore.memoryLimitMb", 0, 0, 1<<30) << 20
 	c.ClientKeepAlive = r.flag("clientTcpKeepAlive", false)
 	c.Digest = r.flag("digest.enabled", true)
+	c.LocalSessions, c.LocalUpgrade = r.boolean("localSessionsEnabled", false), r.boolean("localSessionsUpgradingEnabled", false)
+	c.Mixed = r.flag("zkcore.ensemble.mixed", false)
+	c.readSecret(r)
+	c.ReadOnly = r.flag("readonlymode.enabled", false)
 	c.ExtendedTypes = r.flag("extendedTypesEnabled", false)
 	c.EnforceQuota = r.flag("enforceQuota", false)
 	if c.ReconfigEnabled = r.boolean("reconfigEnabled", false); c.ReconfigEnabled {
@@ -271,6 +280,9 @@ const (
 
 func (c *Config) readAdmin(r *reader) {
 	c.FourLetterWords = []string{"srvr"}
+	if c.ReadOnly {
+		c.FourLetterWords = append(c.FourLetterWords, "isro") // by which clients look for a server that takes writes
+	}
 	for _, w := range strings.Split(r.text("4lw.commands.whitelist", ""), ",") {
 		if w = strings.TrimSpace(w); w != "" {
 			c.FourLetterWords = append(c.FourLetterWords, w)

@@ -76,8 +76,25 @@ zkcore.storage.mem.x=y
 			t.Errorf("warning %q does not name its line", w)
 		}
 	}
-	if got := strings.Join(warned, " "); got != "autopurge.snapRetainCount localSessionsEnabled misspelt.key" {
+	if got := strings.Join(warned, " "); got != "autopurge.snapRetainCount misspelt.key" {
 		t.Errorf("warned of %q", got)
+	}
+	if !c.LocalSessions || c.LocalUpgrade || c.ReadOnly {
+		t.Errorf("%+v", c)
+	}
+}
+
+// Clients of a server in read-only mode look for another by isro.
+func TestReadOnlyMode(t *testing.T) {
+	for text, want := range map[string]string{"": "srvr", "readonlymode.enabled=TRUE\n": "srvr isro", "readonlymode.enabled=no\n": "srvr"} {
+		c, err := loadText(t, "dataDir=DATA\nclientPort=2181\n"+text, "")
+		if err != nil || strings.Join(c.FourLetterWords, " ") != want || c.ReadOnly != strings.Contains(want, "isro") {
+			t.Errorf("%q: %v, %v, %v", text, c.FourLetterWords, c.ReadOnly, err)
+		}
+	}
+	_, err := loadText(t, "dataDir=DATA\nclientPort=2181\nlocalSessionsUpgradingEnabled=yes\n", "")
+	if err == nil || !strings.Contains(err.Error(), "localSessionsUpgradingEnabled") {
+		t.Error(err)
 	}
 }
 

@@ -28,13 +28,10 @@ var notYet = map[string]string{
 	"client.portUnification":                  "TLS is not supported yet",
 	"sslQuorumReloadCertFiles":                "",
 	"fips-mode":                               "",
-	"localSessionsEnabled":                    "local sessions are not supported yet: all sessions are global",
-	"localSessionsUpgradingEnabled":           "local sessions are not supported yet: all sessions are global",
 	"dynamicConfigFile":                       "",
 	"observerMasterPort":                      "observers follow the leader; observer masters are not supported yet",
 	"oraclePath":                              "",
 	"leaderServes":                            "the leader serves clients",
-	"readonlymode.enabled":                    "read-only mode is not supported yet",
 	"enableEagerACLCheck":                     "",
 	"emulate353TTLNodes":                      "",
 	"request_throttle_max_requests":           "",
@@ -103,8 +100,8 @@ func unsupported(key string) (reason string, known bool) {
 // offByDefault are features that we don't have and that a configuration may
 // name only to do without them.
 var offByDefault = []string{
-	"sslQuorum", "portUnification", "client.portUnification", "sslQuorumReloadCertFiles", "fips-mode", "localSessionsEnabled",
-	"localSessionsUpgradingEnabled", "readonlymode.enabled", "enableEagerACLCheck", "emulate353TTLNodes",
+	"sslQuorum", "portUnification", "client.portUnification", "sslQuorumReloadCertFiles", "fips-mode",
+	"enableEagerACLCheck", "emulate353TTLNodes",
 	"admin.enableServer", "audit.enable", "sessionRequireClientSASLAuth", "enforce.auth.enabled", "quorum.auth.enableSasl",
 	"quorum.auth.learnerRequireSasl", "quorum.auth.serverRequireSasl",
 }

@@ -15,7 +15,7 @@ var fileKeys = []string{
 	"DigestAuthenticationProvider.enabled", "DigestAuthenticationProvider.superDigest", "DigestAuthenticationProvider.digestAlg",
 	"4lw.commands.whitelist", "electionAlg", "peerType", "standaloneEnabled", "quorumListenOnAllIPs", "syncEnabled", "observer.syncEnabled",
 	"multiAddress.enabled", "metricsProvider.className", "metricsProvider.httpHost", "metricsProvider.httpPort",
-	"metricsProvider.exportJvmInfo", "fsync.warningthresholdms", "zkcore.election.holdMs", "zkcore.memoryLimitMb", "zkcore.plugin.dir", "zkcore.plugin.timeoutMs", "zkcore.plugin.maxCrashes", "zkcore.plugin.cacheBytes", "clientTcpKeepAlive",
+	"metricsProvider.exportJvmInfo", "fsync.warningthresholdms", "zkcore.election.holdMs", "zkcore.memoryLimitMb", "zkcore.plugin.dir", "zkcore.plugin.timeoutMs", "zkcore.plugin.maxCrashes", "zkcore.plugin.cacheBytes", "clientTcpKeepAlive", "readonlymode.enabled", "localSessionsEnabled", "localSessionsUpgradingEnabled", "zkcore.ensemble.mixed", "zkcore.session.secretFile",
 	"znode.container.checkIntervalMs", "znode.container.maxPerMinute", "znode.container.maxNeverUsedIntervalMs",
 }
 

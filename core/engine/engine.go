@@ -10,6 +10,7 @@ import (
 	"github.com/zkcore/zkcore/core/txn"
 	"github.com/zkcore/zkcore/core/watch"
 	"github.com/zkcore/zkcore/core/znode"
+	"github.com/zkcore/zkcore/plugins/consensus"
 	"github.com/zkcore/zkcore/plugins/storage"
 )
 
@@ -51,6 +52,10 @@ type Options struct {
 	ConfigText    string
 	ConfigVersion int64
 	ConfigTimeMS  int64
+	// Server is this server's number. UnmarkedLocals says that there may be servers that have
+	// local sessions and don't say so: Apache's.
+	Server         consensus.ServerID
+	UnmarkedLocals bool
 	// OnDigestMismatch is told, during Apply, of a txn after which this tree is not
 	// the one that the leader had. It may be nil.
 	OnDigestMismatch func(zxid int64, txn, tree uint64)

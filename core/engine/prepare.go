@@ -73,6 +73,9 @@ type request struct {
 	zxid, now int64
 	session   int64
 	auth      []consensus.Identity
+	local     bool // the session is known to the server that asks, and to no other
+	// noEphemerals is what the client is told that asks for an ephemeral, if it may have none.
+	noEphemerals zkerr.Code
 }
 
 // Lead makes the engine prepare txns: the next one has zxid last+1. All that is
@@ -222,7 +225,8 @@ func (e *Engine) Prepare(nowMS int64, from consensus.ServerID, r *consensus.Requ
 	}
 	p := &e.preparer
 	p.view = e.view
-	q := request{zxid: p.last + 1, now: nowMS, session: r.Session, auth: r.Auth}
+	q := request{zxid: p.last + 1, now: nowMS, session: r.Session}
+	q.auth, q.local = unmark(r.Auth)
 	data := e.prepare(&q, from, r)
 	p.settleQuotas()
 	if p.err != nil {
@@ -257,7 +261,10 @@ func (e *Engine) prepare(q *request, from consensus.ServerID, r *consensus.Reque
 		if code := e.checkFlags(o); code != zkerr.OK {
 			return e.refuse(q, r, code)
 		}
-		if code := p.checkSession(r.Session, from); code != zkerr.OK {
+		if code := e.checkSession(q, from); code != zkerr.OK {
+			return e.refuse(q, r, code)
+		}
+		if code := q.mayOwn(o); code != zkerr.OK {
 			return e.refuse(q, r, code)
 		}
 	}
@@ -395,9 +402,16 @@ func decodeOp(o *proto.MultiOp, op proto.Op, body []byte) zkerr.Code {
 }
 
 // checkSession says whether a server may write for a session.
-func (p *preparer) checkSession(id int64, from consensus.ServerID) zkerr.Code {
+func (e *Engine) checkSession(q *request, from consensus.ServerID) zkerr.Code {
+	p, id := &e.preparer, q.session
 	t, ok := p.sessions[id]
 	switch {
+	case !ok && q.local:
+		q.noEphemerals = zkerr.EphemeralOnLocalSession
+		return zkerr.OK
+	case !ok && e.mayBeLocal(id, from):
+		q.noEphemerals = zkerr.SessionExpired
+		return zkerr.OK
 	case (!ok || t.closing) && !simbug.On("dead-session-writes"): // else its connection would have been closed
 		return zkerr.SessionExpired
 	case from == 0, t.owner == from:
@@ -746,7 +760,7 @@ func (e *Engine) prepareMulti(q *request, from consensus.ServerID, r *consensus.
 	if proto.Unmarshal(r.Body, &m) != nil {
 		return e.refuse(q, r, zkerr.MarshallingError)
 	}
-	if code := p.checkSession(r.Session, from); code != zkerr.OK {
+	if code := e.checkSession(q, from); code != zkerr.OK {
 		return e.refuse(q, r, code)
 	}
 	digest := p.digest
@@ -766,6 +780,9 @@ func (e *Engine) prepareMulti(q *request, from consensus.ServerID, r *consensus.
 		}
 		var pl plan
 		code := e.checkFlags(o)
+		if code == zkerr.OK {
+			code = q.mayOwn(o)
+		}
 		if code == zkerr.OK {
 			code = e.plan(q, o, &pl)
 		}

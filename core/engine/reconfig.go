@@ -20,7 +20,7 @@ func (e *Engine) checkReconfig(q *request, from consensus.ServerID, r *consensus
 	if !e.opts.ReconfigEnabled {
 		return zkerr.ReconfigDisabled
 	}
-	if code := e.preparer.checkSession(r.Session, from); code != zkerr.OK {
+	if code := e.checkSession(q, from); code != zkerr.OK {
 		return code
 	}
 	if e.opts.ConfigText == "" {

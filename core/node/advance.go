@@ -1,6 +1,7 @@
 package node
 
 import (
+	"github.com/zkcore/zkcore/core/engine"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
@@ -23,7 +24,7 @@ func (cl *client) advance() (queued bool) {
 		e := cl.fifo.at(cl.next)
 		it := item{kind: e.kind, cl: cl, from: consensus.ServerID(n.cfg.ServerID)}
 		switch e.kind {
-		case kWrite, kCreate:
+		case kWrite, kCreate, kUpgrade:
 			if cl.syncsAhead > 0 || cl.readsAhead > 0 && !cl.mayPass() {
 				return queued
 			}
@@ -35,6 +36,9 @@ func (cl *client) advance() (queued bool) {
 			it.req = consensus.Request{Session: cl.session, Cxid: e.xid, Op: e.op, Body: e.body}
 			if e.kind == kWrite {
 				it.req.Auth = cl.auth
+				if e.local && (!n.cfg.Mixed || n.role.State == consensus.Leading) {
+					it.req.Auth = engine.MarkLocal(cl.auth) // a leader of Apache's would wonder
+				}
 			}
 		case kSync:
 			cl.syncsAhead++
@@ -132,7 +136,7 @@ func (cl *client) pump() {
 	for {
 		n.mu.RLock()
 		cl.c.Lock()
-		if !n.serving || !cl.ready() || cl.c.Gone() {
+		if !cl.served() || !cl.ready() || cl.c.Gone() {
 			cl.pumping = false
 			cl.c.Unlock()
 			n.mu.RUnlock()
@@ -152,7 +156,7 @@ func (cl *client) pump() {
 
 // startPump starts pump if it has something to do. The connection is locked.
 func (cl *client) startPump() {
-	if !cl.pumping && cl.ready() && cl.n.serving && !cl.c.Gone() {
+	if !cl.pumping && cl.ready() && cl.served() && !cl.c.Gone() {
 		cl.pumping = true
 		cl.n.world.Go(cl.pump)
 	}

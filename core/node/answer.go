@@ -33,6 +33,12 @@ func (cl *client) answer(out []byte, e *entry) []byte {
 		if e.code != zkerr.OK {
 			op = int32(proto.OpError)
 		}
+	case kOpen:
+		out = cl.welcome(out)
+	case kClose:
+		out = appendReply(out, e.xid, zxid, zkerr.OK, nil)
+		cl.n.closeLocal(cl.session)
+		e.last = true
 	case kReclaim:
 		out = cl.answerReclaim(out, e.ok)
 		op = int32(proto.OpCreateSession)

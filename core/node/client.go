@@ -47,7 +47,8 @@ type client struct {
 	state     state
 	session   int64 // fixed once set, as is timeoutMS
 	timeoutMS int32
-	readOnly  bool // the client knows the flag readOnly, and wants it in the answer
+	hasFlag   bool // the client knows the flag readOnly, and wants it in the answer
+	mayRead   bool // it has set it: reading is enough for it
 	deaf      bool // what comes is not looked at: there will be an end
 	full      bool // the fifo was full and has not emptied by half since
 	pumping   bool // a goroutine answers what is at the head of the fifo
@@ -68,9 +69,19 @@ type client struct {
 	// heard is when the client was last heard from, told what Touched last told.
 	heard, told atomic.Int64
 	opened      atomic.Bool // session and timeoutMS are set, and the session is open
+	scope       atomic.Uint32
 
 	stats connStats
 }
+
+// isLocal says that only this server knows the session.
+func (cl *client) isLocal() bool { return scope(cl.scope.Load()) != ensembleWide }
+
+// onlyReads says that the client is here while there is no leader.
+func (cl *client) onlyReads() bool { return scope(cl.scope.Load()) == readOnly }
+
+// served says whether requests are answered. The node's lock is held.
+func (cl *client) served() bool { return cl.n.serving || cl.n.readOnly && cl.onlyReads() }
 
 // Describe names the client in log lines.
 func (cl *client) Describe() string {
@@ -153,6 +164,7 @@ func (cl *client) Closed() {
 	if cl.opened.Swap(false) {
 		n.lastHeard(cl)
 	}
+	cl.dropUpgrade()
 	for cl.fifo.n > 0 {
 		cl.pop()
 	}

@@ -38,6 +38,17 @@ type Config struct {
 	// connections while there is no leader; 0: 30000, negative: not at all.
 	HoldMS int64
 
+	// ReadOnly (readonlymode.enabled) lets clients that only read in while there is no
+	// leader.
+	ReadOnly bool
+
+	// LocalSessions (localSessionsEnabled) makes new sessions local ones: this server alone
+	// knows them. With LocalUpgrade (localSessionsUpgradingEnabled) one becomes the
+	// ensemble's when it asks for an ephemeral. Standalone they make no sense.
+	LocalSessions, LocalUpgrade bool
+	// Mixed (zkcore.ensemble.mixed) says that some servers of the ensemble are Apache's.
+	Mixed bool
+
 	// SnapCount (snapCount) is the txns between snapshots; 0: 100000. A large tree
 	// waits for more, until the log since the last snapshot is as long as that: to
 	// write it anew for each 100000 would cost more than they do.
@@ -66,6 +77,12 @@ type Config struct {
 	// a session over. Without one they are Apache's, which servers of a mixed
 	// ensemble need, and which anybody can compute from the session's id.
 	SessionSecret []byte
+	// SecretFrom is the number, among those that a server gives, from which on sessions have
+	// such passwords; 0: all have.
+	SecretFrom int64
+	// OwnSecret is what a server without one may make its own: it keeps the first that it
+	// is given.
+	OwnSecret []byte
 
 	// Consensus is what the member is opened with. What a node fills in itself is
 	// left out: ID, DataDir, LogDir, Tick, Log, Metrics, Fail.

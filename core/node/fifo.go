@@ -13,9 +13,12 @@ const (
 	kPing                // a header
 	kSASL                // an empty token: there is no SASL login here
 	kReply               // a header with code, decided when it was read
+	kOpen                // the beginning of a session that only this server knows
+	kClose               // its end
 	kSync                // waits for Synced
 	kWrite               // waits for its txn
 	kCreate              // createSession: waits for its txn
+	kUpgrade             // the same for a session that was local; nobody is told
 	kReclaim             // an old session: waits for the leader's word
 )
 
@@ -23,7 +26,7 @@ const (
 func (k kind) waits() bool { return k >= kSync }
 
 // isTxn says whether an entry of this kind is answered by a txn.
-func (k kind) isTxn() bool { return k == kWrite || k == kCreate }
+func (k kind) isTxn() bool { return k == kWrite || k == kCreate || k == kUpgrade }
 
 // An entry is a request that is not answered yet.
 type entry struct {
@@ -36,12 +39,14 @@ type entry struct {
 	barrier bool
 	// last closes the connection behind the reply.
 	last bool
-	code zkerr.Code // kReply
-	xid  int32
-	op   int32
-	body []byte
-	at   int64 // when it was read, ns on the node's clock
-	sync consensus.SyncID
+	// local says of a write that its session was local when it was asked for.
+	local bool
+	code  zkerr.Code // kReply
+	xid   int32
+	op    int32
+	body  []byte
+	at    int64 // when it was read, ns on the node's clock
+	sync  consensus.SyncID
 }
 
 // A fifo is what a connection has asked for and not been told, oldest first.

@@ -1,9 +1,6 @@
 package node
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -25,7 +22,7 @@ func (cl *client) greet(b []byte, now int64) error {
 	n.cfg.Metrics.Add("connection_request_count", 1)
 	cl.stats.received++
 	n.received.Add(1)
-	if !n.serving && !n.holding {
+	if !n.serving && !n.holding && !n.readOnly || n.readOnly && !r.ReadOnly {
 		return conn.ErrQuiet // the client tries another server
 	}
 	if last := n.engine.LastZxid(); r.LastZxidSeen > last && !simbug.On("ahead-client-accepted") { // else this server will catch up
@@ -33,46 +30,83 @@ func (cl *client) greet(b []byte, now int64) error {
 	}
 	cl.c.Established()
 	cl.timeoutMS = n.cfg.clamp(r.TimeoutMS)
-	cl.readOnly = r.HasReadOnly
+	cl.hasFlag, cl.mayRead = r.HasReadOnly, r.ReadOnly
+	if n.readOnly {
+		return cl.greetReadOnly(&r, now)
+	}
 
 	e := entry{kind: kCreate, op: int32(proto.OpCreateSession), at: now}
+	if r.SessionID == 0 && n.cfg.LocalSessions {
+		return cl.greetLocal(now)
+	}
 	if r.SessionID == 0 {
 		e.body = binary.BigEndian.AppendUint32(nil, uint32(cl.timeoutMS))
-		n.clientsMu.Lock()
-		n.moreIDs()
-		if n.ids.Left() == 0 {
-			n.clientsMu.Unlock()
-			return errors.New("no session id is reserved yet: the client must try again")
+		if err := cl.newSession(); err != nil {
+			return err
 		}
-		cl.session = n.ids.Next(func(id int64) bool {
-			_, open := n.engine.Session(id)
-			return open || n.sessions[id] != nil
-		})
-		n.sessions[cl.session] = cl
-		n.clientsMu.Unlock()
 	} else {
 		n.cfg.Metrics.Add("connection_revalidate_count", 1)
 		// The password comes first: with a wrong one nobody's connection is touched.
 		if !n.isPassword(r.SessionID, r.Passwd) {
-			n.conns.Warn("client refused", "client", cl.c.RemoteAddr(), "why", fmt.Sprintf("wrong password for session 0x%x", r.SessionID))
-			e = entry{kind: kReclaim, done: true, at: now}
-			cl.c.SetOut(cl.answer(cl.c.Out(), &e))
+			if n.isReadOnlyPassword(r.SessionID, r.Passwd) {
+				cl.refuse(now) // it was for reading only, and there is a leader
+			} else {
+				cl.refuseWrong(r.SessionID, now)
+			}
 			return nil
 		}
 		e.kind = kReclaim
-		cl.session = r.SessionID
-		n.clientsMu.Lock()
-		cl.evicts = n.sessions[cl.session]
-		n.sessions[cl.session] = cl
-		n.clientsMu.Unlock()
-		if cl.evicts != nil {
-			// What was heard of the old one gives the session no time by the old timeout.
-			cl.evicts.opened.Store(false)
+		cl.reclaim(r.SessionID)
+		if s, ok := n.local(r.SessionID); ok && !s.upgrading {
+			cl.scope.Store(uint32(thisServers))
 		}
 	}
 	cl.state = sConnecting
 	cl.push(&e)
 	return nil
+}
+
+// newSession gives the client a session's number.
+func (cl *client) newSession() error {
+	n := cl.n
+	n.clientsMu.Lock()
+	defer n.clientsMu.Unlock()
+	n.moreIDs()
+	if n.ids.Left() == 0 {
+		return errors.New("no session id is reserved yet: the client must try again")
+	}
+	cl.session = n.ids.Next(func(id int64) bool {
+		_, open := n.engine.Session(id)
+		return open || n.sessions[id] != nil
+	})
+	n.sessions[cl.session] = cl
+	return nil
+}
+
+// reclaim takes the place of whoever had the session here before.
+func (cl *client) reclaim(session int64) {
+	n := cl.n
+	cl.session = session
+	n.clientsMu.Lock()
+	cl.evicts = n.sessions[session]
+	n.sessions[session] = cl
+	n.clientsMu.Unlock()
+	if cl.evicts != nil {
+		// What was heard of the old one gives the session no time by the old timeout.
+		cl.evicts.opened.Store(false)
+	}
+}
+
+// refuse tells the client that its session is over.
+func (cl *client) refuse(now int64) {
+	cl.c.SetOut(cl.answer(cl.c.Out(), &entry{kind: kReclaim, done: true, at: now}))
+}
+
+// refuseWrong is refuse for who does not know the session's password.
+func (cl *client) refuseWrong(session, now int64) {
+	n := cl.n
+	n.conns.Warn("client refused", "client", cl.c.RemoteAddr(), "why", fmt.Sprintf("wrong password for session 0x%x", session))
+	cl.refuse(now)
 }
 
 // answerReclaim ends the greeting of a client that came with a session.
@@ -86,35 +120,20 @@ func (cl *client) answerReclaim(out []byte, alive bool) []byte {
 // welcome ends the greeting: from now on requests are taken.
 func (cl *client) welcome(out []byte) []byte {
 	p := cl.n.password(cl.session)
+	if cl.onlyReads() {
+		p = cl.n.readOnlyPassword(cl.session)
+	}
 	cl.state = sOpen
 	cl.opened.Store(true)
 	return cl.appendConnect(out, &proto.ConnectResponse{TimeoutMS: cl.timeoutMS, SessionID: cl.session, Passwd: p[:]})
 }
 
 func (cl *client) appendConnect(out []byte, r *proto.ConnectResponse) []byte {
-	r.HasReadOnly = cl.readOnly
+	r.HasReadOnly, r.ReadOnly = cl.hasFlag, cl.n.readOnly
 	at := len(out)
 	out = r.Append(append(out, 0, 0, 0, 0))
 	binary.BigEndian.PutUint32(out[at:], uint32(len(out)-at-4))
 	return out
-}
-
-// password is what a client shows to come back to a session.
-func (n *Node) password(session int64) [16]byte {
-	if len(n.cfg.SessionSecret) == 0 {
-		return proto.SessionPassword(session)
-	}
-	m := hmac.New(sha256.New, n.cfg.SessionSecret)
-	m.Write(binary.BigEndian.AppendUint64(nil, uint64(session)))
-	return [16]byte(m.Sum(nil))
-}
-
-func (n *Node) isPassword(session int64, given []byte) bool {
-	if simbug.On("password-unchecked") && session != 0 {
-		return true // who knows the id is the client
-	}
-	want := n.password(session)
-	return session != 0 && subtle.ConstantTimeCompare(want[:], given) == 1
 }
 
 // A reclaim is a client that waits for its session.
@@ -133,6 +152,13 @@ func (n *Node) orderReclaim(term uint64, it *item) error {
 	if n.role.Term != term || !n.serving {
 		n.mu.RUnlock()
 		return consensus.ErrNotNow
+	}
+	if s, ok := n.local(it.req.Session); ok && !s.upgrading {
+		// No leader has to be asked, but what its client wrote on another connection has to
+		// be applied here all the same: a sync comes behind it.
+		n.mu.RUnlock()
+		n.decided(term, it.cl, false)
+		return nil
 	}
 	if n.role.State != consensus.Leading {
 		n.clientsMu.Lock()
@@ -193,6 +219,10 @@ func (n *Node) decided(term uint64, cl *client, alive bool) {
 
 // refuse tells a client that its session is over, now that it is known to be.
 func (n *Node) refuse(cl *client) {
+	if n.reclaimLocal(cl) {
+		n.reclaimed(cl, true)
+		return
+	}
 	n.mu.RLock()
 	_, open := n.engine.Session(cl.session)
 	n.mu.RUnlock()

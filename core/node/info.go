@@ -13,15 +13,18 @@ type Info struct {
 	// Serving is whether there is a leader that the node is, or follows. Without
 	// one only Role, Uptime, Connections, Received and Sent mean anything.
 	Serving bool
-	Role    consensus.Role
-	Status  consensus.Status // the member's
-	Uptime  time.Duration
+	// ReadOnly is whether it shows its state although there is none.
+	ReadOnly bool
+	Role     consensus.Role
+	Status   consensus.Status // the member's
+	Uptime   time.Duration
 
 	Zxid             int64
 	Znodes           int // without Apache's second root
 	Ephemerals       int
 	DataSize         int64
 	Sessions         int
+	LocalSessions    int // that only this server knows
 	Digest           uint64
 	DigestMismatches uint64
 	Watchers         int // connections that watch something
@@ -45,6 +48,8 @@ type Info struct {
 // State is what the node is, in Apache's words; "" if it does not serve.
 func (i *Info) State() string {
 	switch {
+	case i.ReadOnly:
+		return "read-only"
 	case !i.Serving:
 		return ""
 	case i.Role.Standalone:
@@ -120,7 +125,10 @@ func (n *Node) Info() Info {
 	n.snaps.busyMu.Unlock()
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	i.Serving, i.Role = n.serving, n.role
+	i.Serving, i.ReadOnly, i.Role = n.serving, n.readOnly, n.role
+	n.trackMu.Lock()
+	i.LocalSessions = len(n.locals.open)
+	n.trackMu.Unlock()
 	if n.loading {
 		return i
 	}

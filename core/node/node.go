@@ -34,6 +34,7 @@ type Node struct {
 	serving      bool // there is a leader that this node is, or follows
 	served       bool // has there ever been one
 	holding      bool // clients may stay and come although there is none
+	readOnly     bool // there is none for long: who only reads is served
 	loading      bool // the state is being replaced: the engine has none
 	doubt        bool // the state is not the leader's, and a new one has not come yet
 	lookingSince int64
@@ -56,6 +57,7 @@ type Node struct {
 
 	trackMu sync.Mutex
 	tracker *session.Table    // a leader's
+	locals  locals            // what only this server knows
 	fresh   []consensus.Touch // sessions opened since Touched was called
 
 	queue queue
@@ -85,6 +87,9 @@ type Node struct {
 	closeOnce sync.Once
 	closeErr  error
 
+	writing   atomic.Bool // the file of what is committed
+	committed int64       // what stands there, as far as this life has written it; for who writes
+
 	failed atomic.Bool
 	opened chan struct{} // closed when member is set
 }
@@ -104,6 +109,7 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 		excesses: excesses{refused: map[string]int64{}},
 		ids:      session.NewIDs(cfg.ServerID, cfg.World.WallMS()),
 		tracker:  session.New(cfg.TickMS),
+		locals:   newLocals(cfg.TickMS),
 		opened:   make(chan struct{}),
 	}
 	n.sink.n = n
@@ -129,6 +135,9 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := n.openIDs(); err != nil {
 		return nil, err
 	}
+	if err := n.openSecret(); err != nil {
+		return nil, err
+	}
 
 	if err := n.openStore(); err != nil {
 		return nil, err
@@ -143,6 +152,9 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	cc.Tick = time.Duration(cfg.TickMS) * time.Millisecond
 	cc.Log, cc.Metrics = cfg.Log, cfg.Metrics
 	cc.Fail = n.fail
+	if err := n.openCommitted(&cc); err != nil {
+		return nil, err
+	}
 	undo = append(undo, n.world.Wait, n.world.Stop, n.conns.Close)
 	n.queue.hand = n.world.Trigger(func() { n.drain(-1) })
 	// Calls may come before Open has returned; what they cause that needs the member
@@ -161,6 +173,9 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n.startTicking()
 	n.world.Every(n.cfg.ContainerCheck, func() bool { n.removeExpired(); return true })
 	n.startPurging()
+	if cfg.ReadOnly {
+		n.world.Every(committedEvery, func() bool { n.keepCommitted(); return true })
+	}
 	for _, addr := range cfg.ClientAddrs {
 		a, err := n.conns.Listen(ctx, addr)
 		if err != nil {

@@ -162,7 +162,7 @@ func (n *Node) SetAside(folder string) error {
 	n.snaps.busyMu.Lock()
 	n.snaps.last = txnlog.SnapshotFile{}
 	n.snaps.busyMu.Unlock()
-	return errors.Join(err, n.store.Reset())
+	return errors.Join(err, n.dropCommitted(), n.store.Reset())
 }
 
 // load makes the state that of a snapshot file.
@@ -204,7 +204,8 @@ func (n *Node) unload() {
 
 // shutOut is unload for who holds the write lock.
 func (n *Node) shutOut() {
-	n.loading, n.holding = true, false
+	n.loading, n.holding, n.readOnly = true, false, false
+	n.endReadOnly()
 	for _, cl := range n.byAge() {
 		cl.c.Close(nil)
 	}

@@ -49,6 +49,7 @@ func (n *Node) Role(r consensus.Role) {
 
 	switch r.State {
 	case consensus.Looking:
+		n.readOnly = n.readOnly && was.State == consensus.Looking
 		n.holding = n.served && n.cfg.HoldMS > 0
 		n.lookingSince = now
 	case consensus.Leading:
@@ -58,11 +59,13 @@ func (n *Node) Role(r consensus.Role) {
 		}
 		n.closeOrphans()
 	}
-	var waiting []*client
+	var waiting, readers []*client
 	if n.serving {
-		n.served, n.holding = true, false
+		n.served, n.holding, n.readOnly = true, false, false
+		readers = n.freshLocals()
 		n.idsFound()
 		n.engine.Settle()
+		n.settleUpgrades()
 		waiting = n.requeue()
 	} else if !n.holding {
 		for _, cl := range n.byAge() {
@@ -71,6 +74,10 @@ func (n *Node) Role(r consensus.Role) {
 	}
 	n.mu.Unlock()
 
+	for _, cl := range readers {
+		cl.c.Close(nil)
+	}
+	n.keepCommitted()
 	n.logRole(r)
 	n.kick()
 	for _, cl := range waiting {
@@ -83,6 +90,9 @@ func (n *Node) Role(r consensus.Role) {
 	}
 	if r.State == consensus.Looking && n.holding {
 		n.world.Every(holdStep, func() bool { return n.hold(r.Term) })
+	}
+	if r.State == consensus.Looking && n.cfg.ReadOnly && !r.Standalone {
+		n.world.Every(holdStep, func() bool { return n.awaitReadOnly(r.Term) })
 	}
 }
 
@@ -165,7 +175,7 @@ func (n *Node) hold(term uint64) bool {
 	closed := 0
 	for _, cl := range n.byAge() {
 		cl.c.Lock()
-		if cl.state != sGreeting && !cl.c.Gone() && (over || passed >= int64(cl.timeoutMS)*1e6/2) {
+		if cl.state != sGreeting && !cl.onlyReads() && !cl.c.Gone() && (over || passed >= int64(cl.timeoutMS)*1e6/2) {
 			cl.c.CloseLocked(nil)
 			closed++
 		}

@@ -64,6 +64,7 @@ func (n *Node) tick(pause time.Duration) {
 	n.stuck = stuck
 
 	n.sweep(now, leading, again)
+	n.expireLocals(again)
 	switch {
 	case !leading || stuck:
 	case again:
@@ -106,7 +107,9 @@ func (n *Node) sweep(now int64, leading, again bool) {
 			c.Unlock()
 		}
 		heard := cl.heard.Load()
-		if leading && cl.told.Swap(heard) != heard {
+		if cl.isLocal() {
+			n.locals.table.Touch(cl.session, cl.timeoutMS, heard/1e6)
+		} else if leading && cl.told.Swap(heard) != heard {
 			n.tracker.Touch(cl.session, cl.timeoutMS, heard/1e6)
 		}
 		if now-heard > int64(cl.timeoutMS)*1e6 {
@@ -126,6 +129,8 @@ func (n *Node) lastHeard(cl *client) {
 	defer n.trackMu.Unlock()
 	heard := cl.heard.Load()
 	switch {
+	case cl.isLocal():
+		n.locals.table.Touch(cl.session, cl.timeoutMS, heard/1e6)
 	case cl.told.Swap(heard) == heard || !n.serving:
 	case n.role.State == consensus.Leading:
 		n.tracker.Touch(cl.session, cl.timeoutMS, heard/1e6)
@@ -240,7 +245,7 @@ func (n *Node) Touched() []consensus.Touch {
 	n.clientsMu.Unlock()
 	n.conns.Each(func(c *conn.Conn) {
 		cl, ok := c.Client().(*client)
-		if !ok || !cl.opened.Load() {
+		if !ok || !cl.opened.Load() || cl.isLocal() {
 			return
 		}
 		if heard := cl.heard.Load(); cl.told.Swap(heard) != heard {

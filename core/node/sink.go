@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/zkcore/zkcore/core/engine"
 	"github.com/zkcore/zkcore/core/failpoint"
 	"github.com/zkcore/zkcore/core/proto"
 	"github.com/zkcore/zkcore/core/simbug"
@@ -56,6 +57,15 @@ func (s *sink) Reply(session int64, cxid int32, zxid int64, op int32, code zkerr
 	c := cl.c
 	c.Lock()
 	e := cl.fifo.head()
+	if e.kind == kUpgrade {
+		cl.upgraded(code)
+		c.Unlock()
+		s.mark(cl)
+		return
+	}
+	if e.local && code == zkerr.SessionExpired && engine.MakesEphemeral(e.op, e.body) {
+		code = zkerr.EphemeralOnLocalSession // a leader of Apache's can't tell it from one that has expired
+	}
 	done := e.op
 	if code != zkerr.OK {
 		done = int32(proto.OpError)
@@ -154,8 +164,12 @@ func (s *sink) Event(watcher uint64, zxid int64, typ int32, path string) {
 func (s *sink) SessionOpened(id int64, timeoutMS int32) {
 	n := s.n
 	n.sawID(id)
+	if cl := n.sessions[id]; cl != nil {
+		cl.scope.Store(uint32(ensembleWide))
+	}
 	n.trackMu.Lock()
 	defer n.trackMu.Unlock()
+	n.locals.remove(id)
 	switch {
 	case n.role.State == consensus.Leading:
 		n.tracker.Add(id, timeoutMS, n.clockMS())

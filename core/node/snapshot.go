@@ -259,6 +259,7 @@ func (p *pinned) Close() error {
 func (n *Node) engineOptions() engine.Options {
 	return engine.Options{
 		ExtendedTypes: n.cfg.ExtendedTypes, SkipACL: n.cfg.SkipACL, NoDigest: n.cfg.NoDigest,
+		Server: consensus.ServerID(n.cfg.ServerID), UnmarkedLocals: n.cfg.LocalSessions && n.cfg.Mixed,
 		SuperDigest: n.cfg.SuperDigest, NoDigestAuth: n.cfg.NoDigestAuth,
 		ReconfigEnabled: n.cfg.ReconfigEnabled, MultiAddress: n.cfg.MultiAddress, NoStandalone: n.cfg.NoStandalone,
 		Synced: n.synced, EnforceQuota: n.cfg.EnforceQuota, OnQuotaExcess: n.exceeded,

@@ -51,7 +51,7 @@ func (cl *client) take(b []byte, now int64) (taken int, err error) {
 		case e.kind == kPing && !n.serving:
 			out = cl.answer(out, &e) // it tells that the server is there, not who leads
 			answered++
-		case (cl.fifo.n == 0 || simbug.On("read-overtakes-write")) && !e.kind.waits() && n.serving:
+		case (cl.fifo.n == 0 || simbug.On("read-overtakes-write")) && !e.kind.waits() && cl.served():
 			if out = cl.answer(out, &e); e.kind == kRead || e.kind == kPing {
 				answered++
 			}
@@ -91,6 +91,11 @@ func (cl *client) classify(e *entry) {
 	switch op := proto.Op(e.op); {
 	case op == proto.OpPing:
 		e.kind, e.body = kPing, nil
+	case op == proto.OpCloseSession && cl.isLocal():
+		e.kind, e.body = kClose, nil
+		cl.deaf = true
+	case cl.onlyReads() && (engine.IsWrite(e.op) || op == proto.OpSync) && engine.Known(e.op):
+		refuse(zkerr.NotReadOnly)
 	case engine.IsWrite(e.op) && engine.Known(e.op):
 		e.kind = kWrite
 		if op == proto.OpCloseSession {
@@ -98,6 +103,8 @@ func (cl *client) classify(e *entry) {
 			cl.deaf = true // nothing is executed behind it
 		} else if code := cl.n.engine.Check(e.op, e.body); code != zkerr.OK {
 			refuse(code)
+		} else if cl.isLocal() {
+			cl.writeLocal(e)
 		}
 	case op == proto.OpSync:
 		e.kind = kSync

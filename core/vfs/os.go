@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"errors"
 	"io"
 	"os"
 )
@@ -11,6 +12,14 @@ var OS FS = osFS{}
 type osFS struct{}
 
 func (osFS) Open(name string) (File, error) { return wrap(os.Open(name)) }
+
+func (osFS) private(name string) error {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Chmod(0o600), f.Close())
+}
 
 func (osFS) OpenWrite(name string) (File, error) { return wrap(os.OpenFile(name, os.O_RDWR, 0)) }
 

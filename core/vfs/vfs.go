@@ -114,6 +114,15 @@ func ReadFile(fsys FS, name string, limit int64) ([]byte, error) {
 	return b, nil
 }
 
+// Private makes an empty file that only its owner may read, where files have owners. WriteFile by
+// way of it leaves one of the same kind.
+func Private(fsys FS, name string) error {
+	if p, ok := fsys.(interface{ private(name string) error }); ok {
+		return p.private(name)
+	}
+	return nil
+}
+
 // WriteFile replaces a file so that after any crash either the old or the new
 // content is there, and after a nil error the new one: it writes tmp, in the same
 // directory dir, and renames it.

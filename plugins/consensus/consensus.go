@@ -10,7 +10,8 @@
 //	Recover, Role(looking)
 //	  { [Recover | Restore] Deliver… Role(following|observing|leading) Deliver… Role(looking) }
 //
-// A member delivers a transaction only when it knows that it is committed.
+// A member delivers a transaction only when it knows that it is committed, of what
+// it had from an earlier life by OptionCommitted if at all.
 // What is in its log beyond that waits until an established leader says what
 // becomes of it, so the state of a node is never taken back by the protocol.
 //
@@ -305,6 +306,11 @@ type Config struct {
 	// disk, or an invariant that broke. code is the exit code. It does not return.
 	Fail func(code int, err error)
 }
+
+// OptionCommitted is the option by which a node that shows its state without a leader tells its
+// member, as it opens it, of a zxid up to which it knows that transactions are committed, in
+// decimal. What the log holds of those the member may deliver before it has a leader.
+const OptionCommitted = "zkcore.committed"
 
 // Metrics takes what a member counts and measures, under Apache's names.
 type Metrics interface {

@@ -33,3 +33,10 @@ func TestKazooServerDies(t *testing.T) {
 		"same_session", "ephemeral_kept", "watches_fire", "recipes_go_on", "lock_kept",
 		"leader_dies", "writes_once", "ephemerals_everywhere", "session_ends")
 }
+
+// kazoo reads from a server that is alone, and goes on when it is not.
+func TestKazooReadOnly(t *testing.T) {
+	t.Parallel()
+	e := harness.Start(t, harness.Options{Servers: 3, TickTimeMS: 400, Extra: map[string]string{"readonlymode.enabled": "true"}})
+	drive(t, e, kazoo(t, e, "readonly.py"), "reads_and_comes_back", "watches_there")
+}

@@ -35,6 +35,9 @@ var configurations = []configuration{
 	{name: "soon-gone", extra: map[string]string{"znode.container.checkIntervalMs": "100"}},
 	{name: "old", tree: old},
 	{name: "small-buffer", extra: map[string]string{"jute.maxbuffer": "4096"}},
+	// A standalone server has no local sessions: these are ensembles of one.
+	{name: "local-sessions", one: true, extra: map[string]string{"standaloneEnabled": "false", "localSessionsEnabled": "true"}},
+	{name: "local-upgrade", one: true, extra: map[string]string{"standaloneEnabled": "false", "localSessionsEnabled": "true", "localSessionsUpgradingEnabled": "true"}},
 }
 
 // tickMS makes sessions that are to expire do so soon: the shortest timeout is twice that.

@@ -38,7 +38,8 @@ type plan struct {
 	flushMS      int64             // how often it writes by itself, on average; 0: never
 	damageGapMS  int64             // between two damages of its file, on average; 0: there are none
 
-	lures bool // clients go with new sessions to leaders that were left behind
+	readOnly bool // servers show what they have when they have no leader, and somebody looks
+	lures    bool // clients go with new sessions to leaders that were left behind
 }
 
 // draw makes the plan of a seed.
@@ -95,5 +96,7 @@ func draw(seed uint64) plan {
 	p.drawDisks(rand.New(rand.NewPCG(seed, 8)))
 	p.lures = rand.New(rand.NewPCG(seed, 11)).IntN(3) == 0
 	p.drawStore(rand.New(rand.NewPCG(seed, 13)))
+	// The seeds that are kept do without: they are what they were.
+	p.readOnly = rand.New(rand.NewPCG(seed, 35)).IntN(4) == 0
 	return p
 }

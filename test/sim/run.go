@@ -59,6 +59,9 @@ func (w *world) play() {
 	for _, c := range w.clients {
 		c.start()
 	}
+	if p.readOnly {
+		newReader(w, p.clients+1).start()
+	}
 	w.run(3 * s1)
 	w.faults = true
 	w.harm()

@@ -13,6 +13,7 @@ type Stats struct {
 	Txns, Calls, Replies  int
 	Elections, Restarts   int
 	Crashes, Exits, Snaps int
+	Readers               int            // connections to servers without a leader
 	Kinds                 map[string]int // of faults
 	Nanos                 int64          // of virtual time
 }
@@ -28,6 +29,7 @@ func (s *Stats) add(o *Stats) {
 	s.Crashes += o.Crashes
 	s.Exits += o.Exits
 	s.Snaps += o.Snaps
+	s.Readers += o.Readers
 	s.Nanos += o.Nanos
 	for k, n := range o.Kinds {
 		s.Kinds[k] += n
@@ -37,8 +39,8 @@ func (s *Stats) add(o *Stats) {
 // String is all of it in one line.
 func (s *Stats) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d events, %d txns, %d of %d requests answered, %d elections, %d ends of processes (%d by themselves), %d snapshots to learners, %d faults:",
-		s.Events, s.Txns, s.Replies, s.Calls, s.Elections, s.Crashes, s.Exits, s.Snaps, s.Faults)
+	fmt.Fprintf(&b, "%d events, %d txns, %d of %d requests answered, %d elections, %d ends of processes (%d by themselves), %d snapshots to learners, %d readers without a leader, %d faults:",
+		s.Events, s.Txns, s.Replies, s.Calls, s.Elections, s.Crashes, s.Exits, s.Snaps, s.Readers, s.Faults)
 	for i, k := range slices.Sorted(maps.Keys(s.Kinds)) {
 		if i > 0 {
 			b.WriteString(",")
