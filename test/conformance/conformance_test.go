@@ -70,12 +70,12 @@ func (tg *target) run(t *testing.T, c *configuration, tables []*table) {
 		t.Fatal(err)
 	}
 	for _, tb := range tables {
-		if tb.config != c.name {
+		if tb.config != c.name || tg.excluded(tb.head) {
 			continue
 		}
 		t.Run(strings.TrimSuffix(filepath.Base(tb.file), ".table"), func(t *testing.T) {
 			for _, r := range tb.rows {
-				if r.excluded(tg) {
+				if tg.excluded(r.notes) {
 					continue
 				}
 				if !t.Run(r.name, func(t *testing.T) { sc.run(t, tb, r) }) && len(sc.admin.c.waiting) > 0 {

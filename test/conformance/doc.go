@@ -29,6 +29,7 @@
 // "zkcore|" for ours. The latter has to say "because|" with the first column of a row in docs/compatibility.md.
 //
 // Lines that begin with "&" are requests that leave in one write with the one above them. Those with "+" are the
-// operations of a multi. Lines with "!" below the name of a row say for which servers it is not. What the words
-// of a request mean stands in request_test.go; "frame" and "wire" send bytes that no client would.
+// operations of a multi. Lines with "!" say for which servers a row is not, below its name, or a table, below its
+// configuration. What the words of a request mean stands in request_test.go; "frame" and "wire" send bytes that no
+// client would.
 package conformance
