@@ -38,6 +38,7 @@ type plan struct {
 	flushMS      int64             // how often it writes by itself, on average; 0: never
 	damageGapMS  int64             // between two damages of its file, on average; 0: there are none
 
+	wide  bool // clients ask for all that the protocol has
 	lures bool // clients go with new sessions to leaders that were left behind
 }
 
@@ -95,5 +96,6 @@ func draw(seed uint64) plan {
 	p.drawDisks(rand.New(rand.NewPCG(seed, 8)))
 	p.lures = rand.New(rand.NewPCG(seed, 11)).IntN(3) == 0
 	p.drawStore(rand.New(rand.NewPCG(seed, 13)))
+	p.drawWide(seed)
 	return p
 }

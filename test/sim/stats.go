@@ -14,6 +14,7 @@ type Stats struct {
 	Elections, Restarts   int
 	Crashes, Exits, Snaps int
 	Kinds                 map[string]int // of faults
+	Done                  map[string]int // replies without an error, by operation
 	Nanos                 int64          // of virtual time
 }
 
@@ -31,6 +32,9 @@ func (s *Stats) add(o *Stats) {
 	s.Nanos += o.Nanos
 	for k, n := range o.Kinds {
 		s.Kinds[k] += n
+	}
+	for k, n := range o.Done {
+		s.Done[k] += n
 	}
 }
 

@@ -25,7 +25,7 @@ type world struct {
 	store  Store
 
 	// Chance, a stream for each kind of use: more faults don't change the load.
-	netRand, diskRand, faultRand, loadRand, nodeRand, disksRand, lureRand, storeRand *rand.Rand
+	netRand, diskRand, faultRand, loadRand, nodeRand, disksRand, lureRand, storeRand, wideRand *rand.Rand
 
 	now    int64
 	seq    uint64
@@ -53,9 +53,9 @@ func newWorld(seed uint64, module Module, store Store, p plan, traced bool) *wor
 	w := &world{
 		seed: seed, plan: p, module: module, store: store, now: s1,
 		netRand: stream(1), diskRand: stream(2), faultRand: stream(3), loadRand: stream(4), nodeRand: stream(5),
-		disksRand: stream(9), lureRand: stream(10), storeRand: stream(12),
+		disksRand: stream(9), lureRand: stream(10), storeRand: stream(12), wideRand: stream(15),
 	}
-	w.stats.Kinds = map[string]int{}
+	w.stats.Kinds, w.stats.Done = map[string]int{}, map[string]int{}
 	if traced {
 		w.trace = new(strings.Builder)
 	}
