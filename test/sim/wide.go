@@ -56,9 +56,9 @@ func (c *client) asksWidely() bool {
 		if r.IntN(2) == 0 {
 			op = proto.OpCheckWatches
 		}
-		c.ask(op, &proto.WatchesRequest{Path: c.widePath(), Type: proto.WatcherType(1 + r.IntN(5))})
+		c.ask(op, &proto.WatchesRequest{Path: c.widePath(), Type: proto.WatcherType(r.IntN(7))}) // two of them mean nothing
 	case k < 72:
-		c.ask(proto.OpAddWatch, &proto.AddWatchRequest{Path: c.widePath(), Mode: proto.AddWatchMode(r.IntN(2))})
+		c.ask(proto.OpAddWatch, &proto.AddWatchRequest{Path: c.widePath(), Mode: []proto.AddWatchMode{0, 0, 0, 1, 1, 1, 1, 2}[r.IntN(8)]})
 	case k < 78:
 		op := []proto.Op{proto.OpExists, proto.OpGetData, proto.OpGetChildren, proto.OpGetChildren2}[r.IntN(4)]
 		c.ask(op, &proto.ReadRequest{Path: c.widePath(), Watch: r.IntN(2) == 0})
