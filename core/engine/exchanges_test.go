@@ -1,63 +1,25 @@
 package engine
 
 import (
-	"bufio"
 	"bytes"
-	"encoding/hex"
 	"encoding/json"
-	"os"
 	"slices"
 	"testing"
 
 	"github.com/zkcore/zkcore/core/jute"
 	"github.com/zkcore/zkcore/core/proto"
+	"github.com/zkcore/zkcore/core/recorded"
 	"github.com/zkcore/zkcore/core/zkerr"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
-type exchange struct {
-	Name, Conn string
-	RequestHex string `json:"request_hex"`
-	ReplyHex   string `json:"reply_hex"`
-	Request    json.RawMessage
-	Reply      json.RawMessage
-}
-
-func loadExchanges(t tb) []exchange {
+func loadExchanges(t tb) []recorded.Exchange {
 	t.Helper()
-	f, err := os.Open("testdata/exchanges-3.9.5.jsonl")
+	all, err := recorded.Exchanges(recorded.Release)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	var out []exchange
-	for s := bufio.NewScanner(f); s.Scan(); {
-		var x exchange
-		if err := json.Unmarshal(s.Bytes(), &x); err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, x)
-	}
-	return out
-}
-
-// frames cuts hex into frames without their lengths.
-func frames(t tb, s string) [][]byte {
-	t.Helper()
-	b, err := hex.DecodeString(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out [][]byte
-	d := jute.NewDecoder(b)
-	for d.Remaining() > 0 {
-		f := d.Bytes(int(d.Int()))
-		if d.Err() != nil {
-			break // what goes over the limits is not the engine's
-		}
-		out = append(out, f)
-	}
-	return out
+	return all
 }
 
 // times finds out when the recorded server did what, from the stats it showed.
@@ -97,7 +59,7 @@ func TestRecordedExchanges(t *testing.T) {
 	}
 	conns := map[string]*client{}
 	next := int64(1 << 50)
-	get := func(x *exchange) *client {
+	get := func(x *recorded.Exchange) *client {
 		if c := conns[x.Conn]; c != nil {
 			return c
 		}
@@ -115,7 +77,7 @@ func TestRecordedExchanges(t *testing.T) {
 	ran := 0
 	for i := range all {
 		x := &all[i]
-		in, want := frames(t, x.RequestHex), frames(t, x.ReplyHex)
+		in, want := recorded.Frames(x.Sent), recorded.Frames(x.Came)
 		if x.Name == "watch_ephemeral" {
 			// A session that was not recorded made /exp.
 			r := rigs[true]
@@ -241,7 +203,7 @@ func (g *reply) frame() []byte {
 
 // tidy levels what may differ: the zxid in the reply to a read, the order of
 // names.
-func tidy(frame []byte, x *exchange) []byte {
+func tidy(frame []byte, x *recorded.Exchange) []byte {
 	var q struct{ Op string }
 	_ = json.Unmarshal(x.Request, &q)
 	d := jute.NewDecoder(frame)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/zkcore/zkcore/core/fuzztest"
 	"github.com/zkcore/zkcore/core/proto"
+	"github.com/zkcore/zkcore/core/recorded"
 	"github.com/zkcore/zkcore/core/txn"
 	"github.com/zkcore/zkcore/core/zkerr"
 	"github.com/zkcore/zkcore/plugins/consensus"
@@ -74,7 +75,7 @@ type rawRequest struct {
 func loadExchangesFrom(f *testing.F) []rawRequest {
 	var out []rawRequest
 	for _, x := range loadExchanges(f) {
-		in := frames(f, x.RequestHex)
+		in := recorded.Frames(x.Sent)
 		if len(in) == 0 || len(in[0]) < proto.RequestHeaderSize {
 			continue
 		}

@@ -60,6 +60,9 @@ func (e *Engine) Read(dst []byte, r *ReadRequest, s Sink) ([]byte, zkerr.Code) {
 			modes &= e.watches.Has(r.Watcher, q.Path)
 		} else {
 			modes = e.watches.Remove(r.Watcher, q.Path, modes)
+			if modes != 0 && simbug.On("removed-in-all-modes") { // nobody watches a znode twice
+				e.watches.Remove(r.Watcher, q.Path, watch.Any)
+			}
 		}
 		if modes == 0 {
 			return dst, zkerr.NoWatcher
@@ -201,6 +204,9 @@ func (e *Engine) multiRead(dst []byte, r *ReadRequest) ([]byte, zkerr.Code) {
 		at := len(dst)
 		dst = appendMultiHeader(dst, int32(o.Op), zkerr.OK)
 		out, code := e.readNode(dst, r, o.Op, o.Path, false)
+		if code == zkerr.NoAuth && simbug.On("multi-read-fails-whole") { // as a multi does
+			return dst[:from], code
+		}
 		if code != zkerr.OK {
 			out = appendMultiError(dst[:at], code)
 		}

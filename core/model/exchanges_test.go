@@ -1,64 +1,16 @@
 package model
 
 import (
-	"bufio"
 	"bytes"
-	"encoding/hex"
 	"encoding/json"
-	"os"
 	"slices"
 	"testing"
 
 	"github.com/zkcore/zkcore/core/jute"
 	"github.com/zkcore/zkcore/core/proto"
+	"github.com/zkcore/zkcore/core/recorded"
 	"github.com/zkcore/zkcore/core/zkerr"
 )
-
-// An exchange is what a client sent to an Apache server and what came back.
-type exchange struct {
-	Name, Conn string
-	RequestHex string `json:"request_hex"`
-	ReplyHex   string `json:"reply_hex"`
-	Request    json.RawMessage
-	Reply      json.RawMessage
-}
-
-func exchanges(t *testing.T) (all []exchange) {
-	f, err := os.Open("../proto/testdata/exchanges-3.9.5.jsonl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	s := bufio.NewScanner(f)
-	s.Buffer(nil, 1<<20)
-	for s.Scan() {
-		var x exchange
-		if err := json.Unmarshal(s.Bytes(), &x); err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, x)
-	}
-	if err := s.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return all
-}
-
-func frames(t *testing.T, s string) (out [][]byte) {
-	b, err := hex.DecodeString(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := jute.NewDecoder(b)
-	for d.Remaining() > 0 {
-		f := d.Bytes(int(d.Int()))
-		if d.Err() != nil {
-			break // beyond the limits of a frame, which is not the model's business
-		}
-		out = append(out, f)
-	}
-	return out
-}
 
 // times learns from the stats that the server showed when it did what.
 func times(v any, at map[int64]int64) {
@@ -90,7 +42,10 @@ type peer struct {
 // The model answers what Apache's server answered, byte for byte, and owes the
 // events that it sent.
 func TestApachesAnswers(t *testing.T) {
-	all := exchanges(t)
+	all, err := recorded.Exchanges(recorded.Release)
+	if err != nil {
+		t.Fatal(err)
+	}
 	at := map[int64]int64{}
 	for _, x := range all {
 		var v any
@@ -130,7 +85,7 @@ func TestApachesAnswers(t *testing.T) {
 	compared, heard := 0, 0
 	for i := range all {
 		x := &all[i]
-		in, want := frames(t, x.RequestHex), frames(t, x.ReplyHex)
+		in, want := recorded.Frames(x.Sent), recorded.Frames(x.Came)
 		var connect struct{ ProtocolVersion *int32 }
 		if json.Unmarshal(x.Request, &connect) == nil && connect.ProtocolVersion != nil {
 			var c proto.ConnectResponse
@@ -225,7 +180,7 @@ func TestApachesAnswers(t *testing.T) {
 }
 
 // inOrder sorts the names in a reply: Apache's have no order.
-func inOrder(x *exchange, frame []byte) []byte {
+func inOrder(x *recorded.Exchange, frame []byte) []byte {
 	var q struct{ Op string }
 	_ = json.Unmarshal(x.Request, &q)
 	head, body := frame[:proto.ReplyHeaderSize], frame[proto.ReplyHeaderSize:]

@@ -26,8 +26,13 @@ type exchange struct {
 	RepHex  string `json:"reply_hex"`
 }
 
+// exchanges is the file of those with a release. Package recorded, which has them, imports this one.
+func exchanges(version string) string {
+	return filepath.Join("..", "recorded", "testdata", "exchanges-"+version+".jsonl")
+}
+
 func readLines[T any](t testing.TB, name string) (all []T) {
-	f, err := os.Open(filepath.Join("testdata", name))
+	f, err := os.Open(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +82,7 @@ func TestExchanges(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			requests, replies := map[Op]int{}, map[Op]int{}
 			asked := map[string]map[int32]Op{} // by connection and xid
-			for _, x := range readLines[exchange](t, "exchanges-"+version+".jsonl") {
+			for _, x := range readLines[exchange](t, exchanges(version)) {
 				if asked[x.Conn] == nil {
 					asked[x.Conn] = map[int32]Op{}
 				}
@@ -349,7 +354,7 @@ func describe(op Op, r Record) any {
 
 func TestConnectRequests(t *testing.T) {
 	n := 0
-	for _, x := range readLines[exchange](t, "exchanges-3.9.5.jsonl") {
+	for _, x := range readLines[exchange](t, exchanges("3.9.5")) {
 		if !strings.Contains(string(x.Request), "protocolVersion") {
 			continue
 		}
@@ -394,7 +399,7 @@ func TestSASLFrames(t *testing.T) {
 		Notes     string
 	}
 	asked := map[int32]Op{}
-	for i, l := range readLines[line](t, "sasl-digest-md5.jsonl") {
+	for i, l := range readLines[line](t, "testdata/sasl-digest-md5.jsonl") {
 		f := frames(unhex(t, l.Frame))[0]
 		switch {
 		case i == 0:

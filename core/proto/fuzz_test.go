@@ -73,7 +73,7 @@ var nasty = [][]byte{
 }
 
 func FuzzDecodeRequest(f *testing.F) {
-	for _, x := range readLines[exchange](f, "exchanges-3.9.5.jsonl") {
+	for _, x := range readLines[exchange](f, exchanges("3.9.5")) {
 		for _, fr := range frames(unhex(f, x.ReqHex)) {
 			d := jute.NewDecoder(fr)
 			var h RequestHeader
@@ -100,7 +100,7 @@ func FuzzDecodeRequest(f *testing.F) {
 }
 
 func FuzzConnectRequest(f *testing.F) {
-	for _, x := range readLines[exchange](f, "exchanges-3.9.5.jsonl") {
+	for _, x := range readLines[exchange](f, exchanges("3.9.5")) {
 		for _, fr := range frames(unhex(f, x.ReqHex)) {
 			if len(fr) >= 28 && len(fr) <= 50 {
 				f.Add(fr)
@@ -120,7 +120,7 @@ func FuzzConnectRequest(f *testing.F) {
 }
 
 func FuzzMulti(f *testing.F) {
-	for _, x := range readLines[exchange](f, "exchanges-3.9.5.jsonl") {
+	for _, x := range readLines[exchange](f, exchanges("3.9.5")) {
 		for _, fr := range frames(unhex(f, x.ReqHex)) {
 			d := jute.NewDecoder(fr)
 			var h RequestHeader
@@ -175,7 +175,7 @@ func FuzzSASLToken(f *testing.F) {
 }
 
 func FuzzDecodeResponse(f *testing.F) {
-	for _, x := range readLines[exchange](f, "exchanges-3.9.5.jsonl") {
+	for _, x := range readLines[exchange](f, exchanges("3.9.5")) {
 		for _, fr := range frames(unhex(f, x.RepHex)) {
 			f.Add(int32(OpMulti), fr)
 			f.Add(int32(OpGetData), fr[min(ReplyHeaderSize, len(fr)):])

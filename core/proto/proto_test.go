@@ -36,7 +36,7 @@ func TestSessionPassword(t *testing.T) {
 		ID     string `json:"sessionId_hex"`
 		Passwd string `json:"passwd_hex"`
 	}
-	pairs := readLines[pair](t, "session-passwords.jsonl")
+	pairs := readLines[pair](t, "testdata/session-passwords.jsonl")
 	pairs = append(pairs, pair{"0x1000029d7de0000", "40bf0a25cd1ffc081e84e8165e7dfd0c"})
 	for _, p := range pairs {
 		id, err := strconv.ParseUint(p.ID, 0, 64)

@@ -95,6 +95,8 @@ var (
 	around = []string{"core/member"}
 	// The judges of the engine share nothing with it.
 	judges = []string{"core/model"}
+	// What tests of several packages have in common.
+	forTests = []string{"core/fuzztest", "core/recorded"}
 	// A state machine is told; these would let it ask.
 	worldly = []string{"net", "os", "time", "sync", "context", "log", "math/rand", "crypto/rand", "syscall"}
 	modules = []string{"consensus-raft", "consensus-zab", "storage-bolt", "storage-mem"}
@@ -109,8 +111,8 @@ func violation(s source, imp string) string {
 	case own && in(folder, modules...) && in(s.pkg, "cmd") && !s.test && s.file != filepath.FromSlash("cmd/zkcore/modules.go") && s.pkg != program(folder):
 		return "names an implementation outside cmd/zkcore/modules.go and the implementation's own program"
 	}
-	if own && (in(folder, judges...) || in(folder, "core/fuzztest")) && !s.test && !in(s.pkg, "test") {
-		return "the model, and what fuzz targets assert, are for tests"
+	if own && (in(folder, judges...) || in(folder, forTests...)) && !s.test && !in(s.pkg, "test") {
+		return "the model, what fuzz targets assert and what was recorded are for tests"
 	}
 	if s.test {
 		return "" // what a test drags in, no user of the package gets
@@ -156,6 +158,10 @@ func violation(s source, imp string) string {
 		}
 		if in(imp, worldly...) && imp != "net/netip" {
 			return "the model is told, it does not ask"
+		}
+	case in(s.pkg, forTests...):
+		if !standard(imp) && !(own && in(folder, "core/jute", "core/proto", "core/zkerr")) {
+			return "what tests have in common knows the codec, and nothing of what it is to test"
 		}
 	case in(s.pkg, "core"):
 		if own && !in(folder, "core", "plugins") {
@@ -229,6 +235,8 @@ func TestRules(t *testing.T) {
 		{"core/node/a.go", base + "/core/model"},
 		{"core/engine/a.go", base + "/core/model"},
 		{"core/proto/a.go", base + "/core/fuzztest"},
+		{"core/node/a.go", base + "/core/recorded"},
+		{"core/recorded/a.go", base + "/core/node"},
 		{"core/node/a.go", base + "/storage-mem"},
 		{"core/node/a_test.go", base + "/storage-mem"},
 		{"core/node/a.go", base + "/cmd/zkcore"},

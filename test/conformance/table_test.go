@@ -181,10 +181,19 @@ func (s *step) rewrite(label string, got []string) {
 	}
 }
 
-// excluded says why a row is not for a server: "! not on 3.8: before …".
-func (r *row) excluded(label string) bool {
-	return slices.ContainsFunc(r.notes, func(n string) bool {
-		return label != "" && strings.HasPrefix(n, "! not on "+label+": ") || strings.HasPrefix(n, "! only on ") && !strings.HasPrefix(n, "! only on "+label+": ")
+// excluded says that what has these notes, a row or below its head a table, is not for a target: "! not on 3.8:
+// before …". It may be called by its label or its name.
+func (tg *target) excluded(notes []string) bool {
+	named := func(rest string) bool {
+		who, _, _ := strings.Cut(rest, ": ")
+		return who == tg.label || who == tg.name
+	}
+	return slices.ContainsFunc(notes, func(n string) bool {
+		if who, ok := strings.CutPrefix(n, "! not on "); ok {
+			return named(who)
+		}
+		who, ok := strings.CutPrefix(n, "! only on ")
+		return ok && !named(who)
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/zkcore/zkcore/core/recorded"
 	"github.com/zkcore/zkcore/test/harness"
 )
 
@@ -47,5 +48,14 @@ func TestTables(t *testing.T) {
 	if rows < leastRows {
 		t.Errorf("%d rows only, want %d", rows, leastRows)
 	}
-	t.Logf("%d rows", rows)
+	for name, d := range recorded.Ours {
+		if !strings.Contains(string(doc), "| "+d.Because+" |") {
+			t.Errorf("recorded exchange %s: docs/compatibility.md has no row called %q", name, d.Because)
+		}
+	}
+	all, err := recorded.Exchanges(recorded.Release)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d rows, and %d recorded exchanges", rows, len(all))
 }

@@ -38,9 +38,7 @@ func (o *op) shows() (list []shown, gone []string) {
 		if proto.Unmarshal(o.body, &q) != nil {
 			return nil, nil
 		}
-		if q.Path == "" {
-			q.Path = "/"
-		}
+		q.Path = root(q.Path)
 		switch o.code {
 		case zkerr.OK:
 		case zkerr.NoNode:
@@ -73,12 +71,12 @@ func (o *op) shows() (list []shown, gone []string) {
 			return nil, nil
 		}
 		for i := range p.Results {
-			r := &p.Results[i]
+			r, path := &p.Results[i], root(q.Ops[i].Path)
 			switch {
 			case r.Op == proto.OpGetData:
-				list = append(list, shown{op: o, path: q.Ops[i].Path, stat: &r.Stat, data: r.Data, has: true})
+				list = append(list, shown{op: o, path: path, stat: &r.Stat, data: r.Data, has: true})
 			case r.Op == proto.OpError && r.Err == zkerr.NoNode:
-				gone = append(gone, q.Ops[i].Path)
+				gone = append(gone, path)
 			}
 		}
 	}
@@ -90,6 +88,14 @@ func (o *op) shows() (list []shown, gone []string) {
 		}
 	}
 	return list, gone
+}
+
+// root is the path as writes have it: reads may call the root "".
+func root(path string) string {
+	if path == "" {
+		return "/"
+	}
+	return path
 }
 
 // stats: what a Stat says of itself makes sense, and it is not ahead of the state

@@ -124,6 +124,17 @@ func hasOwnZxid(o *op) bool {
 	return isWrite(o.op) && (o.code == zkerr.OK || o.code < zkerr.APIError && !forNobody(o.code))
 }
 
+// forbidden says whether no client may ask for an operation, or nobody knows it.
+func forbidden(op proto.Op) bool {
+	switch op {
+	case proto.OpCheck, proto.OpCreateSession, proto.OpDeleteContainer, proto.OpError:
+		return true
+	case proto.OpPing, proto.OpAuth, proto.OpSASL, proto.OpCloseSession, proto.OpWhoAmI:
+		return false
+	}
+	return proto.NewRequest(op) == nil
+}
+
 // forNobody says whether a server refuses with this code whatever is asked of it.
 func forNobody(code zkerr.Code) bool {
 	switch code {
@@ -313,14 +324,21 @@ func (c *court) take(cn *conn, o *op, i int) {
 		return
 	}
 	var p proto.AuthPacket
-	if o.code != zkerr.OK || proto.Unmarshal(o.body, &p) != nil {
+	if proto.Unmarshal(o.body, &p) != nil {
 		return
 	}
 	addr := ""
 	if cn.connecting >= 0 {
 		addr = c.run.Records[cn.connecting].Addr
 	}
-	gained, _ := c.model.Authenticate(p.Scheme, p.Auth, addr)
+	gained, want := c.model.Authenticate(p.Scheme, p.Auth, addr)
+	c.v.Counts["I02 logins"]++
+	if o.code != want {
+		c.v.add("I02", fmt.Sprintf("%s: the model says %v, and it is answered %v", o, want, o.code), o.call, o.reply)
+	}
+	if o.code != zkerr.OK {
+		return
+	}
 	ids := slices.Clone(cn.ids)
 	for _, id := range gained {
 		if !slices.Contains(ids, id) {

@@ -8,7 +8,7 @@ import (
 )
 
 // replies: none is missing between two that came (I03). The order itself was seen
-// to when they were taken.
+// to when they were taken. What nobody may ask for is refused (I07).
 func (c *court) replies(*Options) {
 	for _, cn := range c.conns {
 		var hole *op
@@ -20,6 +20,9 @@ func (c *court) replies(*Options) {
 			case hole != nil:
 				c.v.add("I03", fmt.Sprintf("%s is answered, and %s before it is not", o, hole), hole.call, o.reply)
 				hole = nil
+			}
+			if o.answered() && forbidden(o.op) && o.code != zkerr.Unimplemented {
+				c.v.add("I07", fmt.Sprintf("%s is answered %v, and nobody may ask for it", o, o.code), o.call, o.reply)
 			}
 			if o.answered() {
 				c.v.Counts["I03 replies in order"]++

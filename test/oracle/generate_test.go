@@ -72,6 +72,7 @@ func (g *generator) step() step {
 
 func (g *generator) session(kind string, c int) step {
 	st := step{Client: c, Kind: kind, NoReadOnly: g.chance(150)}
+	g.greeting(&st)
 	gc := &g.clients[c]
 	switch kind {
 	case kindDrop, kindPassword:
@@ -274,6 +275,7 @@ func (g *generator) request(c int) request {
 	if g.chance(20) && r.Op != "createTTL" {
 		g.damage(&r)
 	}
+	g.odd(&r)
 	return r
 }
 
@@ -337,6 +339,9 @@ func (g *generator) wellFormed(c int) request {
 		for range g.IntN(5) {
 			r.Ops = append(r.Ops, request{Op: pick(g, "getData", "getChildren"), Path: g.path(), Watch: g.chance(300)})
 		}
+		if g.chance(150) {
+			r.Ops = slices.Insert(r.Ops, g.IntN(len(r.Ops)+1), request{Op: pick(g, "exists", "getACL", "getChildren2", "check", "delete", "op 99"), Path: g.existing(), Version: -1})
+		}
 		return r
 	case n < 870:
 		return request{Op: "getEphemerals", Path: pick(g, "/", "", "/a", " ", g.path())}
@@ -360,7 +365,7 @@ func (g *generator) wellFormed(c int) request {
 	case n < 974:
 		return request{Op: "whoAmI"}
 	case n < 976:
-		return request{Op: "reconfig", Path: "server.9=127.0.0.1:1:2;3"}
+		return g.reconfig()
 	case n < 978:
 		token := pick(g, "", "token") // Apache dies of a null one; SASL is not in this release
 		return request{Op: "sasl", Data: &token}
@@ -487,6 +492,9 @@ func (g *generator) multi(c int) request {
 	r := request{Op: "multi"}
 	if g.chance(20) {
 		return r // an empty one
+	}
+	if g.chance(10) {
+		r.Ops = g.many(c)
 	}
 	for range 1 + g.IntN(6) {
 		switch n := g.IntN(100); {

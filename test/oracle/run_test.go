@@ -276,7 +276,7 @@ func (p *pair) connect(c *client, st *step) error {
 		if c.links[i], err = s.dial(s.addrs[(c.no+c.moved)%len(s.addrs)]); err != nil {
 			return err
 		}
-		req := proto.ConnectRequest{TimeoutMS: st.TimeoutMS, HasReadOnly: !st.NoReadOnly}
+		req := proto.ConnectRequest{ProtocolVersion: st.Protocol, TimeoutMS: st.TimeoutMS, ReadOnly: st.ReadOnly, HasReadOnly: !st.NoReadOnly}
 		if !p.ensemble() {
 			req.LastZxidSeen = s.last // the next server may not have it yet
 		}
@@ -286,7 +286,7 @@ func (p *pair) connect(c *client, st *step) error {
 		if c.sess != nil {
 			req.SessionID, req.Passwd = c.sess.id[i].id, c.sess.id[i].passwd
 		} else {
-			req.Passwd = make([]byte, 16)
+			req.Passwd = st.passwd()
 		}
 		var out packet
 		if st.Kind == kindExpire {
@@ -390,7 +390,7 @@ func (p *pair) stranger(c *client, st *step) error {
 			return err
 		}
 		defer l.drop() // the server has closed it
-		req := proto.ConnectRequest{TimeoutMS: 30_000, HasReadOnly: !st.NoReadOnly, Passwd: make([]byte, 16)}
+		req := proto.ConnectRequest{ProtocolVersion: st.Protocol, TimeoutMS: 30_000, ReadOnly: st.ReadOnly, HasReadOnly: !st.NoReadOnly, Passwd: make([]byte, 16)}
 		switch st.Kind {
 		case kindPassword:
 			req.SessionID, req.Passwd = c.sess.id[i].id, []byte("not the password")

@@ -24,6 +24,10 @@ type step struct {
 	TimeoutMS  int32 `json:"timeoutMS,omitempty"`  // of kinds that connect
 	NoReadOnly bool  `json:"noReadOnly,omitempty"` // the ConnectRequest of old clients
 	Move       int   `json:"move,omitempty"`       // an ensemble: so many servers further
+
+	ReadOnly bool   `json:"readOnly,omitempty"` // of kinds that connect: a server without a quorum will do
+	Protocol int32  `json:"protocol,omitempty"` // the version
+	Passwd   string `json:"passwd,omitempty"`   // of a new session: see passwd
 }
 
 // The kinds of steps.
@@ -48,11 +52,12 @@ type request struct {
 	Version int32     `json:"version,omitempty"`
 	TTL     int64     `json:"ttl,omitempty"`
 	Watch   bool      `json:"watch,omitempty"`
-	Type    int32     `json:"type,omitempty"` // removeWatches, checkWatches; the mode of addWatch
+	Type    int32     `json:"type,omitempty"` // removeWatches, checkWatches, auth; the mode of addWatch
 	Scheme  string    `json:"scheme,omitempty"`
 	Back    int64     `json:"back,omitempty"` // setWatches: so many zxids before the last one seen
 	Lists   []string  `json:"lists,omitempty"`
 	Ops     []request `json:"ops,omitempty"` // multi, multiRead
+	Xid     int32     `json:"xid,omitempty"` // 0: the one that is due
 
 	// What is done to the encoded record.
 	Null  bool   `json:"null,omitempty"`  // the path is null
@@ -166,7 +171,7 @@ func (r *request) plain(s *side) []byte {
 	case proto.OpAddWatch:
 		return (&proto.AddWatchRequest{Path: r.Path, Mode: proto.AddWatchMode(r.Type)}).Append(nil)
 	case proto.OpAuth:
-		return (&proto.AuthPacket{Scheme: r.Scheme, Auth: r.data()}).Append(nil)
+		return (&proto.AuthPacket{Type: r.Type, Scheme: r.Scheme, Auth: r.data()}).Append(nil)
 	case proto.OpSetWatches, proto.OpSetWatches2:
 		lists := make([][]string, 5)
 		for i := range lists {
@@ -180,7 +185,21 @@ func (r *request) plain(s *side) []byte {
 		}
 		return (&proto.SetWatches2Request{SetWatchesRequest: w, Persistent: lists[3], PersistentRecursive: lists[4]}).Append(nil)
 	case proto.OpReconfig:
-		return (&proto.ReconfigRequest{JoiningServers: &r.Path, CurConfigID: -1}).Append(nil)
+		leave, q := "1", proto.ReconfigRequest{JoiningServers: &r.Path, CurConfigID: -1}
+		if r.Version != 0 {
+			q.CurConfigID = int64(r.Version)
+		}
+		for _, what := range r.Lists {
+			switch what {
+			case "leave":
+				q.LeavingServers = &leave
+			case "members":
+				q.JoiningServers, q.NewMembers = nil, &r.Path
+			case "nobody":
+				q.JoiningServers = nil
+			}
+		}
+		return q.Append(nil)
 	case proto.OpSASL:
 		return (&proto.SASLToken{Token: r.data()}).Append(nil)
 	}
@@ -189,6 +208,9 @@ func (r *request) plain(s *side) []byte {
 
 // xid is the request's number, which some operations have of their own.
 func (r *request) xid(next int32) int32 {
+	if r.Xid != 0 {
+		return r.Xid
+	}
 	switch r.op() {
 	case proto.OpPing:
 		return proto.XidPing

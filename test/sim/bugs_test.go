@@ -72,6 +72,8 @@ var bugs = []bug{
 	{name: "set-watches-no-catch-up", what: "a watch that is set again says nothing of what happened meanwhile"},
 	{name: "watch-fires-twice", what: "a watch stays when it has fired"},
 	{name: "event-to-all", what: "an event goes to who may not read the node"},
+	{name: "removed-in-all-modes", what: "who stops to watch a path in one way does not watch it in any"},
+	{name: "multi-read-fails-whole", what: "a multiRead with something that the client may not read shows nothing"},
 	{name: "read-overtakes-write", what: "a read is answered before the write in front of it"},
 	{name: "multi-not-undone", what: "what a multi that fails had prepared stays"},
 	{name: "version-not-raised", what: "a setData without data keeps the version"},

@@ -163,6 +163,7 @@ func (c *client) connect() {
 		q.Passwd = bytes.Clone(c.passwd)
 		q.Passwd[w.loadRand.IntN(len(q.Passwd))] ^= 1
 	}
+	c.greetsWidely(&q)
 	c.heard, c.spoke = w.now, w.now
 	c.note(history.Record{Kind: history.Connecting, Session: c.session, Body: q.Passwd, Zxid: c.seen, TimeoutMS: q.TimeoutMS, Addr: c.addr.Addr().String()})
 	c.write(q.Append(nil))
@@ -359,6 +360,9 @@ func (c *client) frame(b []byte) {
 	q := c.pending[0]
 	c.pending = c.pending[1:]
 	c.note(history.Record{Kind: history.Reply, Xid: h.Xid, Op: int32(q.op), Zxid: h.Zxid, Err: int32(h.Err), Body: body})
+	if h.Err == zkerr.OK {
+		c.w.stats.Done[q.op.String()]++
+	}
 	if isWrite(q.op) && h.Err == zkerr.OK {
 		c.last = c.w.now
 	}
@@ -366,6 +370,8 @@ func (c *client) frame(b []byte) {
 	case proto.OpAuth:
 		c.auth--
 		c.ids = h.Err == zkerr.OK
+	case proto.OpSASL:
+		c.auth--
 	case proto.OpCloseSession:
 		c.note(history.Record{Kind: history.Lost, Note: "closed"})
 		e := c.e

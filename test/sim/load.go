@@ -59,7 +59,7 @@ func (c *client) acl() []proto.ACL {
 	case 0:
 		return []proto.ACL{{Perms: 31, Scheme: "auth"}}
 	case 1:
-		return []proto.ACL{{Perms: 1, Scheme: "world", ID: "anyone"}, {Perms: 31, Scheme: "digest", ID: "bob:6DY5WhzOfGsWQ1XFuIyzxkpwdPo="}}
+		return []proto.ACL{{Perms: 1, Scheme: "world", ID: "anyone"}, {Perms: 31, Scheme: "digest", ID: bob}}
 	}
 	return jute.OpenACL()
 }
@@ -79,7 +79,7 @@ func (c *client) something() {
 		// Whoever hears of a server from its reads and syncs alone does not see that it
 		// commits nothing any more.
 		k = []int{49, 57, 63, 79, 79, 86, 89}[r.IntN(7)]
-	} else if c.lock.wants(c) {
+	} else if c.lock.wants(c) || c.asksWidely() {
 		return
 	} else if c.asksOfQuotas() {
 		return

@@ -39,6 +39,7 @@ type plan struct {
 	damageGapMS  int64             // between two damages of its file, on average; 0: there are none
 
 	readOnly bool // servers show what they have when they have no leader, and somebody looks
+	wide     bool // clients ask for all that the protocol has
 	lures    bool // clients go with new sessions to leaders that were left behind
 }
 
@@ -98,5 +99,6 @@ func draw(seed uint64) plan {
 	p.drawStore(rand.New(rand.NewPCG(seed, 13)))
 	// The seeds that are kept do without: they are what they were.
 	p.readOnly = rand.New(rand.NewPCG(seed, 35)).IntN(4) == 0
+	p.drawWide(seed)
 	return p
 }

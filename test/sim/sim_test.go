@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/zkcore/zkcore/core/proto"
 )
 
 var (
@@ -94,7 +96,7 @@ func many(t *testing.T, m Module, st Store, next func() (uint64, bool)) Stats {
 	t.Helper()
 	var (
 		mu     sync.Mutex
-		sum    = Stats{Kinds: map[string]int{}}
+		sum    = Stats{Kinds: map[string]int{}, Done: map[string]int{}}
 		runs   int
 		failed atomic.Pointer[Result]
 		wg     sync.WaitGroup
@@ -155,7 +157,7 @@ func TestSim(t *testing.T) {
 		if *freshFlag {
 			first = fresh()
 		}
-		hurt, ran := map[string]int{}, 0
+		hurt, done, ran := map[string]int{}, map[string]int{}, 0
 		for _, st := range stores(t) {
 			if *seedFlag != 0 {
 				r := Run(m, st, *seedFlag, true)
@@ -177,6 +179,9 @@ func TestSim(t *testing.T) {
 			for k, n := range sum.Kinds {
 				hurt[k] += n
 			}
+			for k, n := range sum.Done {
+				done[k] += n
+			}
 			if st.OnDisk && n >= 100 && !t.Failed() && sum.Kinds[damagedStore] == 0 {
 				t.Errorf("nobody was hurt by a %s", damagedStore)
 			}
@@ -186,7 +191,21 @@ func TestSim(t *testing.T) {
 				t.Errorf("nobody was hurt by a %s", k.name)
 			}
 		}
+		for _, op := range allOps {
+			if ran >= seedsPerModule*9/10 && !t.Failed() && done[op.String()] == 0 {
+				t.Errorf("nobody was answered a %s", op)
+			}
+		}
+		t.Logf("%s: answered without an error: %v", m.Name, done)
 	}
+}
+
+// allOps are the operations that clients have; reconfig comes to nothing, and pings have their own way.
+var allOps = []proto.Op{
+	proto.OpCreate, proto.OpCreate2, proto.OpCreateContainer, proto.OpCreateTTL, proto.OpDelete, proto.OpSetData, proto.OpSetACL, proto.OpMulti,
+	proto.OpExists, proto.OpGetData, proto.OpGetACL, proto.OpGetChildren, proto.OpGetChildren2, proto.OpMultiRead, proto.OpGetEphemerals,
+	proto.OpGetAllChildrenNum, proto.OpSync, proto.OpWhoAmI, proto.OpAddWatch, proto.OpCheckWatches, proto.OpRemoveWatches,
+	proto.OpSetWatches, proto.OpSetWatches2, proto.OpAuth, proto.OpSASL, proto.OpCloseSession,
 }
 
 // fresh is a seed that nobody has seen before.

@@ -15,6 +15,7 @@ type Stats struct {
 	Crashes, Exits, Snaps int
 	Readers               int            // connections to servers without a leader
 	Kinds                 map[string]int // of faults
+	Done                  map[string]int // replies without an error, by operation
 	Nanos                 int64          // of virtual time
 }
 
@@ -33,6 +34,9 @@ func (s *Stats) add(o *Stats) {
 	s.Nanos += o.Nanos
 	for k, n := range o.Kinds {
 		s.Kinds[k] += n
+	}
+	for k, n := range o.Done {
+		s.Done[k] += n
 	}
 }
 

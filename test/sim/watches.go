@@ -71,8 +71,7 @@ func (s *watchSet) answered(q sent, code zkerr.Code, _ []byte) {
 		}
 		if r.Mode == proto.AddWatchPersistentRecursive {
 			s.on[recursiveWatch][r.Path] = true
-			delete(s.on[persistentWatch], r.Path)
-		} else if !s.on[recursiveWatch][r.Path] {
+		} else {
 			s.on[persistentWatch][r.Path] = true
 		}
 	case proto.OpRemoveWatches:
@@ -90,6 +89,10 @@ func (s *watchSet) answered(q sent, code zkerr.Code, _ []byte) {
 		case proto.WatcherData:
 			delete(s.on[dataWatch], r.Path)
 			delete(s.on[existWatch], r.Path)
+		case proto.WatcherPersistent:
+			delete(s.on[persistentWatch], r.Path)
+		case proto.WatcherPersistentRecursive:
+			delete(s.on[recursiveWatch], r.Path)
 		}
 	}
 }
