@@ -71,6 +71,7 @@ func (c *child) Start(context.Context) error {
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with this goroutine
+		relax()
 		err := c.cmd.Start()
 		for _, f := range theirs {
 			f.Close()

@@ -253,22 +253,17 @@ func (m *member) answer(id uint64, fn func(dst []byte) []byte) {
 }
 
 // Few txns are delivered by the goroutine that has read them, if nothing else is under way: the
-// way to another goroutine takes longer than to apply them.
-const (
-	fewBytes = 4 << 10
-	fewTxns  = 16
-)
+// way to another goroutine takes longer than to apply them. A leader's own always are: nobody waits
+// for what that goroutine does beside, as the pings of a learner would.
+const fewBytes = 4 << 10
 
 // quick says whether a call is one that does not take long.
 func quick(frame []byte) bool {
 	switch frame[0] {
-	case fSynced:
+	case fSynced, fOwn:
 		return true
 	case fDeliver:
 		return len(frame) <= fewBytes
-	case fOwn:
-		n, w := binary.Uvarint(frame[1:])
-		return w > 0 && n <= fewTxns
 	}
 	return false
 }

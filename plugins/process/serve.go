@@ -31,6 +31,9 @@ func ServeStorage(open storage.Open) {
 // ServeConsensus is the main function of a consensus module.
 func ServeConsensus(open consensus.Open) {
 	s := &memberServer{open: open}
+	// Next to nothing lives long here but what was just logged: with so small a heap the collector
+	// would run at every turn.
+	debug.SetGCPercent(200)
 	if fd, err := strconv.Atoi(os.Getenv(socketKey)); err == nil {
 		if s.socket, err = inherited(fd); err != nil {
 			Fail(consensus.ExitUnexpected, fmt.Errorf("the server's socket: %w", err))
