@@ -30,7 +30,8 @@ func TestPairs(t *testing.T) {
 			t.Fatalf("%+v", pl)
 		}
 		for k := range 3 {
-			if want := pl.Process[k].PerSecond / pl.BuiltIn[k].PerSecond; pl.PerSecond[k] != want || want <= 0 {
+			// On a busy machine there may be none in the time.
+			if want := ratio(pl.Process[k].PerSecond, pl.BuiltIn[k].PerSecond); pl.PerSecond[k] != want {
 				t.Errorf("%s, pair %d: %v, want %v", name, k, pl.PerSecond[k], want)
 			}
 			if want := pl.Process[k].Latency.P50 - pl.BuiltIn[k].Latency.P50; pl.More[k] != want {
