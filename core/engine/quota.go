@@ -153,10 +153,15 @@ func (o *overlay) usage(path string) znode.Usage {
 		}
 	}
 	note(err)
-	for p, c := range o.cells {
-		if p != path && !below(p, path) || znode.BelowQuota(p) {
-			continue
+	var changed []string
+	for p := range o.cells {
+		if (p == path || below(p, path)) && !znode.BelowQuota(p) {
+			changed = append(changed, p)
 		}
+	}
+	slices.Sort(changed) // a store may do its work in the order in which it is asked
+	for _, p := range changed {
+		c := o.cells[p]
 		rec, ok, err := o.view.Get(p)
 		note(err)
 		if ok {
