@@ -136,9 +136,12 @@ func (c *configuration) write(w *txnlog.SnapshotWriter) error {
 }
 
 // ensemble is three servers. A server that stands alone has no use for a consensus module: it takes three to see one at
-// work. Clients know one of them, whoever leads.
+// work, or one that has an ensemble to itself. Clients know one of them, whoever leads.
 func (c *configuration) ensemble(t *testing.T, consensus, storage string) *harness.Ensemble {
 	extra := c.settings()
 	extra["consensus"], extra["storage"] = consensus, storage
+	if c.one {
+		return c.start(t, harness.Options{TickTimeMS: tickMS, Extra: extra})
+	}
 	return harness.Start(t, harness.Options{Servers: 3, TickTimeMS: tickMS, InitLimit: 100, SyncLimit: 50, Extra: extra})
 }
