@@ -65,11 +65,12 @@ type Node struct {
 
 	excesses excesses
 
-	// tick's own: the zxid that was applied when it was last called, whether txns
-	// waited behind it, and whether they had waited since the call before.
-	lastBeat       atomic.Int64 // beat's, ns
-	tickZxid       int64
-	waiting, stuck bool
+	// tick's own: when it was last called, the zxid that was applied then, whether txns
+	// waited behind it, and whether and since when they had waited since the call before.
+	lastBeat             atomic.Int64 // beat's, ns
+	lastTick, stuckSince int64        // ns
+	tickZxid             int64
+	waiting, stuck       bool
 
 	outstanding atomic.Int64 // requests in all fifos
 	held        atomic.Int64 // bytes of their records
