@@ -86,7 +86,7 @@ func (c *Conn) complete() (end int, err error) {
 			return end, err
 		}
 		if len(b)-end-4 < n {
-			break
+			return end, c.srv.mayRead(n)
 		}
 		end += 4 + n
 		if !c.greeted {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"github.com/zkcore/zkcore/core/zkerr"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
@@ -19,12 +20,22 @@ func (cl *client) advance() (queued bool) {
 	}
 	n.queue.mu.Lock()
 	defer n.queue.mu.Unlock()
+	var now int64
+	if n.throttle.Max > 0 {
+		now = n.clock()
+	}
 	for ; cl.next != cl.fifo.end(); cl.next++ {
 		e := cl.fifo.at(cl.next)
+		if cl.heldBack && !cl.inLine && !cl.overdue(e, now) {
+			return queued
+		}
 		it := item{kind: e.kind, cl: cl, from: consensus.ServerID(n.cfg.ServerID)}
 		switch e.kind {
 		case kWrite, kCreate:
 			if cl.syncsAhead > 0 || cl.readsAhead > 0 && !cl.mayPass() {
+				return queued
+			}
+			if n.throttle.Max > 0 && !cl.enter(e, now) {
 				return queued
 			}
 			if cl.readsAhead > 0 && !e.barrier {
@@ -37,6 +48,9 @@ func (cl *client) advance() (queued bool) {
 				it.req.Auth = cl.auth
 			}
 		case kSync:
+			if n.throttle.Max > 0 && !cl.enter(e, now) {
+				return queued
+			}
 			cl.syncsAhead++
 			e.sync = consensus.SyncID(n.lastSync.Add(1))
 			it.sync = e.sync
@@ -45,11 +59,15 @@ func (cl *client) advance() (queued bool) {
 			it.req.Session = cl.session
 		default:
 			cl.readsAhead++
+			if e.code == zkerr.ThrottledOp {
+				cl.startPump()
+			}
 			continue
 		}
 		n.queue.items = append(n.queue.items, it)
 		queued = true
 	}
+	cl.heldBack = false
 	return queued
 }
 
@@ -81,6 +99,12 @@ func (cl *client) pop() {
 	}
 	if e.barrier {
 		cl.n.barriers.Add(-1)
+	}
+	if e.throttled {
+		cl.n.throttle.underWay.Add(-1)
+	}
+	if e.large > 0 {
+		cl.n.conns.GiveLarge(int(e.large))
 	}
 	cl.held -= len(e.body)
 	cl.n.held.Add(-int64(len(e.body)))
@@ -145,6 +169,7 @@ func (cl *client) pump() {
 		if queued {
 			n.submit()
 		}
+		n.letIn()
 		cl.c.Flush()
 		cl.c.WaitSent()
 	}

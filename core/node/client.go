@@ -56,6 +56,11 @@ type client struct {
 	written   int64   // what Conn.Written was at the last sweep
 	evicts    *client // who had the session here before: to be closed
 
+	// inLine says that the client stands in the throttle's line, heldBack that something in
+	// the fifo did; turn is what may pass of it now.
+	inLine, heldBack bool
+	turn             int
+
 	fifo fifo
 	held int // bytes of the records in it
 	// next is the number of the first entry that advance has not looked at.
@@ -142,7 +147,11 @@ func (cl *client) Frames(b []byte) (int, error) {
 
 // Closed forgets the client.
 func (cl *client) Closed() {
-	n := cl.n
+	cl.n.forget(cl)
+	cl.n.letIn()
+}
+
+func (n *Node) forget(cl *client) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	n.watchMu.Lock()
@@ -153,6 +162,7 @@ func (cl *client) Closed() {
 	if cl.opened.Swap(false) {
 		n.lastHeard(cl)
 	}
+	cl.leaveLine()
 	for cl.fifo.n > 0 {
 		cl.pop()
 	}

@@ -34,6 +34,10 @@ type entry struct {
 	// barrier is set for a write that was queued while something before it was
 	// still to be answered: its txn must not be applied before that is.
 	barrier bool
+	// throttled says that it counts among what is under way, large how long its frame
+	// is, if that counts among the large ones.
+	throttled bool
+	large     int32
 	// last closes the connection behind the reply.
 	last bool
 	code zkerr.Code // kReply

@@ -58,10 +58,13 @@ type Node struct {
 	tracker *session.Table    // a leader's
 	fresh   []consensus.Touch // sessions opened since Touched was called
 
-	queue queue
-	sink  sink // Deliver's
-	snaps snapshots
-	check check // Deliver's
+	queue    queue
+	throttle throttle
+	bucketMu sync.Mutex
+	bucket   *conn.Bucket
+	sink     sink // Deliver's
+	snaps    snapshots
+	check    check // Deliver's
 
 	excesses excesses
 
@@ -106,11 +109,13 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 		ids:      session.NewIDs(cfg.ServerID, cfg.World.WallMS()),
 		tracker:  session.New(cfg.TickMS),
 		opened:   make(chan struct{}),
+		bucket:   conn.NewBucket(cfg.ConnectionThrottle, cfg.World.Clock()/1e6),
+		throttle: throttle{RequestThrottle: cfg.RequestThrottle},
 	}
 	n.sink.n = n
 	n.conns = conn.NewServer(conn.Config{
 		MaxPerIP: cfg.MaxClientCnxns, Max: cfg.MaxCnxns, MaxFrame: cfg.JuteMaxBuffer, Greeting: cfg.Sessionless,
-		MaxLarge: cfg.LargeRequestMax, KeepAlive: cfg.ClientKeepAlive,
+		MaxLarge: cfg.LargeRequestMax, LargeOver: cfg.LargeRequestOver, Backlog: cfg.ListenBacklog, KeepAlive: cfg.ClientKeepAlive,
 		Accept: n.accept, FourLetter: n.fourLetter, Log: cfg.Log, Metrics: cfg.Metrics,
 		Now: func() time.Time { return time.Unix(0, n.world.Clock()) },
 	})

@@ -549,7 +549,9 @@ func TestPausesDoNotAddUp(t *testing.T) {
 
 // TestLateBeats: a session ends in time also if the beats come so late that some are left out.
 func TestLateBeats(t *testing.T) {
-	slow := func(c *Config) { c.TickMS, c.World = 200, &slowWorld{realWorld: newWorld(), late: 140 * time.Millisecond} }
+	slow := func(c *Config) {
+		c.TickMS, c.World = 200, &slowWorld{realWorld: newWorld(), late: 140 * time.Millisecond}
+	}
 	bubble(t, slow, func(t *testing.T, r *rig, dial func() *peer) {
 		p := dial()
 		p.greet(&proto.ConnectRequest{TimeoutMS: 400})

@@ -214,6 +214,7 @@ func (s *sink) finish() {
 	if queued {
 		n.kick()
 	}
+	n.letIn()
 	failpoint.Hit(failpoint.BeforeReply)
 	flush(n, s.dirty)
 	failpoint.Hit(failpoint.AfterReply)
