@@ -247,6 +247,7 @@ func TestStaleRequests(t *testing.T) {
 	if n := m.get("stale_replies"); n != 1 {
 		t.Errorf("%d stale replies", n)
 	}
+	r.m.deliver(-1)
 	q := r.connectBy(1) // it has its turn
 	if n, _, _, _ := r.m.counts(); n != 0 || q.session == 0 {
 		t.Errorf("%d proposals are left", n)
