@@ -209,7 +209,9 @@ func (c *Conn) park() {
 
 // unpark is the reverse of park, when bytes may be there.
 func (c *Conn) unpark() {
-	if c.in == nil {
+	if c.in == nil && !c.greeted {
+		c.in = getShort()
+	} else if c.in == nil {
 		c.in = getIn()
 	} else if cap(c.in.b) < inSize {
 		full := getIn()

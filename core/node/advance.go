@@ -54,6 +54,8 @@ func (cl *client) advance() (queued bool) {
 			cl.syncsAhead++
 			e.sync = consensus.SyncID(n.lastSync.Add(1))
 			it.sync = e.sync
+		case kRewatch:
+			return queued // what is behind it is for when it is done
 		case kReclaim:
 			it.timeout = cl.timeoutMS
 			it.req.Session = cl.session
@@ -147,6 +149,7 @@ func (cl *client) run() {
 	if !cl.Blocked() {
 		cl.c.Wake()
 	}
+	cl.startPaced()
 }
 
 // pump answers, on a goroutine of its own, what has come to the head of the
@@ -177,6 +180,7 @@ func (cl *client) pump() {
 
 // startPump starts pump if it has something to do. The connection is locked.
 func (cl *client) startPump() {
+	cl.startPaced()
 	if !cl.pumping && cl.ready() && cl.n.serving && !cl.c.Gone() {
 		cl.pumping = true
 		cl.n.world.Go(cl.pump)

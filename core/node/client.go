@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/zkcore/zkcore/core/conn"
+	"github.com/zkcore/zkcore/core/engine"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
@@ -55,6 +56,10 @@ type client struct {
 	auth      []consensus.Identity
 	written   int64   // what Conn.Written was at the last sweep
 	evicts    *client // who had the session here before: to be closed
+
+	// paced says that the client is in line to set its watches; rewatch is how far it has come.
+	paced   bool
+	rewatch *engine.Rewatch
 
 	// inLine says that the client stands in the throttle's line, heldBack that something in
 	// the fifo did; turn is what may pass of it now.
@@ -131,6 +136,7 @@ func (cl *client) Frames(b []byte) (int, error) {
 		taken, err = cl.take(b, now)
 	}
 	queued := cl.advance()
+	cl.startPaced()
 	old := cl.evicts
 	cl.evicts = nil
 	cl.c.Unlock()

@@ -14,6 +14,7 @@ const (
 	kSASL                // an empty token: there is no SASL login here
 	kReply               // a header with code, decided when it was read
 	kSync                // waits for Synced
+	kRewatch             // a long setWatches: waits for its turns
 	kWrite               // waits for its txn
 	kCreate              // createSession: waits for its txn
 	kReclaim             // an old session: waits for the leader's word

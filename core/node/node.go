@@ -60,6 +60,7 @@ type Node struct {
 
 	queue    queue
 	throttle throttle
+	pace     pace
 	bucketMu sync.Mutex
 	bucket   *conn.Bucket
 	sink     sink // Deliver's
@@ -151,6 +152,7 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	cc.Fail = n.fail
 	undo = append(undo, n.world.Wait, n.world.Stop, n.conns.Close)
 	n.queue.hand = n.world.Trigger(func() { n.drain(-1) })
+	n.pace.hand = n.world.Trigger(n.paceOn)
 	// Calls may come before Open has returned; what they cause that needs the member
 	// goes through the queue, whose goroutine is started behind it, or waits.
 	n.member, err = cfg.OpenConsensus(cc, n)

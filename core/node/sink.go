@@ -140,7 +140,7 @@ func (s *sink) Event(watcher uint64, zxid int64, typ int32, path string) {
 	failpoint.Hit(failpoint.BeforeEvent)
 	cl.c.Lock()
 	if !cl.c.Gone() {
-		cl.c.SetOut(appendEvent(cl.c.Out(), zxid, typ, path))
+		cl.c.SetOut(appendEvent(cl.c.OutShort(), zxid, typ, path))
 		cl.stats.sent++
 		s.events++
 		s.eventBytes += int64(4 + proto.ReplyHeaderSize + 12 + len(path))

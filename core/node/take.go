@@ -129,7 +129,9 @@ func (cl *client) classify(e *entry) {
 	case op == proto.OpSASL:
 		e.kind, e.body = kSASL, nil
 	case engine.Known(e.op):
-		e.kind = kRead
+		if e.kind = kRead; cl.n.isLong(e) {
+			e.kind = kRewatch
+		}
 	default:
 		refuse(zkerr.Unimplemented)
 		e.last, cl.deaf = true, true
