@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -39,6 +40,7 @@ type Conn struct {
 
 	client Client
 	input
+	warm atomic.Int32 // how often something came since Cool
 
 	mu      sync.Mutex
 	cond    sync.Cond // on mu: Wake
@@ -176,12 +178,31 @@ func (c *Conn) serve() {
 	c.nc.SetReadDeadline(c.since.Add(c.srv.cfg.Greeting))
 	err := c.greet()
 	for err == nil {
-		if err = c.frames(); err == nil {
+		if err = c.handle(); err == nil {
 			err = c.fill()
 		}
 	}
 	c.finish(err)
 }
+
+// warmAfter is how often something comes on a connection until its own goroutine carries it out.
+const warmAfter = 8
+
+// handle is frames. Of a connection that says little another goroutine does it: for what
+// a request needs the stack has to grow, and it does not shrink again while the connection is
+// silent.
+func (c *Conn) handle() error {
+	if c.warm.Load() >= warmAfter {
+		return c.frames()
+	}
+	c.warm.Add(1)
+	done := make(chan error, 1)
+	go func() { done <- c.frames() }()
+	return <-done
+}
+
+// Cool says that the connection has been silent for a while.
+func (c *Conn) Cool() { c.warm.Store(0) }
 
 // greet reads until a four-letter word would be complete, and answers it if
 // there is one.

@@ -135,6 +135,7 @@ func (n *Node) sweep(now int64, leading bool, pause time.Duration) {
 			cl.written = c.Written()
 			if cl.fifo.n == 0 && now-cl.heard.Load() > n.cfg.TickMS*1e6 {
 				cl.fifo.shrink()
+				c.Cool()
 			}
 			c.Unlock()
 		}
