@@ -41,6 +41,7 @@ type Conn struct {
 	client Client
 	input
 	warm atomic.Int32 // how often something came since Cool
+	cold bool         // frames must not wait
 
 	mu      sync.Mutex
 	cond    sync.Cond // on mu: Wake
@@ -184,25 +185,6 @@ func (c *Conn) serve() {
 	}
 	c.finish(err)
 }
-
-// warmAfter is how often something comes on a connection until its own goroutine carries it out.
-const warmAfter = 8
-
-// handle is frames. Of a connection that says little another goroutine does it: for what
-// a request needs the stack has to grow, and it does not shrink again while the connection is
-// silent.
-func (c *Conn) handle() error {
-	if c.warm.Load() >= warmAfter {
-		return c.frames()
-	}
-	c.warm.Add(1)
-	done := make(chan error, 1)
-	go func() { done <- c.frames() }()
-	return <-done
-}
-
-// Cool says that the connection has been silent for a while.
-func (c *Conn) Cool() { c.warm.Store(0) }
 
 // greet reads until a four-letter word would be complete, and answers it if
 // there is one.

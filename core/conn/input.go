@@ -114,19 +114,22 @@ type turn uint8
 
 const (
 	ready   turn = iota
-	stalled      // of a connection with a Port: not now
+	stalled      // not now: whoever called sees to it
 	gone         // the connection is closing
 )
 
 // await waits while the client takes no frames or does not read its replies; a
-// connection with a Port can't wait.
+// connection with a Port, or one of the cold ones, does not wait here.
 func (c *Conn) await() turn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for !c.closed && !c.closing && (c.queued() > highWater || c.client.Blocked()) {
-		if c.port != nil {
+	for c.mustWait() {
+		switch {
+		case c.port != nil:
 			c.waiting = 1
 			return stalled
+		case c.cold:
+			return stalled // others wait for the place
 		}
 		c.waiting++
 		c.cond.Wait()
@@ -136,6 +139,11 @@ func (c *Conn) await() turn {
 		return gone
 	}
 	return ready
+}
+
+// mustWait says that no frames may be handed over now. The connection is locked.
+func (c *Conn) mustWait() bool {
+	return !c.closed && !c.closing && (c.queued() > highWater || c.client.Blocked())
 }
 
 // compact moves what is left to the front of the buffer; with nothing left, the

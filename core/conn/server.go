@@ -85,6 +85,9 @@ type Server struct {
 	// underWay is what large requests have that are not answered.
 	underWay atomic.Int64
 
+	// cold has a place for each connection that is looked after by handle's goroutine.
+	cold chan struct{}
+
 	mu        sync.Mutex
 	listeners map[net.Listener]*int // how many connections each has
 	conns     map[uint64]*Conn
@@ -118,7 +121,7 @@ func NewServer(cfg Config) *Server {
 		cfg.Max = n
 	}
 	return &Server{
-		cfg: cfg, log: limiter{log: cfg.Log, now: cfg.Now},
+		cfg: cfg, cold: make(chan struct{}, coldAtOnce()), log: limiter{log: cfg.Log, now: cfg.Now},
 		listeners: map[net.Listener]*int{}, conns: map[uint64]*Conn{}, perIP: map[netip.Addr]int{},
 	}
 }
