@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"os"
+	"os/exec"
 	"slices"
 	"strconv"
 	"sync"
@@ -67,6 +71,7 @@ type probed struct {
 	Writes int           `json:"writes"`
 	Median time.Duration `json:"median_ns"`
 	Worst  time.Duration `json:"worst_ns"`
+	CPU    float64       `json:"servers_cpu_seconds"`
 }
 
 // raiseLimit lets this process open as many files as it may.
@@ -82,14 +87,14 @@ func raiseLimit() {
 func (c *crowd) measure(ctx context.Context, pids []int) (crowdFigures, error) {
 	f := crowdFigures{Sessions: c.Sessions, Watches: c.Sessions * c.Watches, Paths: c.Paths}
 	raiseLimit()
-	probe, err := dial(c.Servers[0], c.Timeout, 0, nil)
+	first, err := dial(c.Servers[0], c.Timeout, 0, nil)
 	if err != nil {
 		return f, err
 	}
-	defer probe.close()
+	defer first.close()
 	base := root + "/c" + strconv.FormatInt(time.Now().UnixNano(), 36)
 	for _, path := range []string{root, base} {
-		if err := probe.ensure(path, nil); err != nil {
+		if err := first.ensure(path, nil); err != nil {
 			return f, err
 		}
 	}
@@ -142,7 +147,7 @@ func (c *crowd) measure(ctx context.Context, pids []int) (crowdFigures, error) {
 		return nil
 	}
 	if c.Fire || c.Storm {
-		if f.Quiet, err = probeWhile(ctx, probe, quiet); err != nil {
+		if f.Quiet, err = probeWhile(ctx, c.Servers[0], pids, quiet); err != nil {
 			return f, err
 		}
 	}
@@ -152,7 +157,7 @@ func (c *crowd) measure(ctx context.Context, pids []int) (crowdFigures, error) {
 			return f, err
 		}
 		defer other.close()
-		f.Fired, err = probeWhile(ctx, probe, func(ctx context.Context) error {
+		f.Fired, err = probeWhile(ctx, c.Servers[0], pids, func(ctx context.Context) error {
 			if err := other.ensure(watchPath(base, 0), nil); err != nil {
 				return err
 			}
@@ -172,7 +177,7 @@ func (c *crowd) measure(ctx context.Context, pids []int) (crowdFigures, error) {
 	}
 	if c.Storm {
 		var lost, tries atomic.Int64
-		f.Stormed, err = probeWhile(ctx, probe, func(ctx context.Context) error {
+		f.Stormed, err = probeWhile(ctx, c.Servers[0], pids, func(ctx context.Context) error {
 			for _, m := range c.members {
 				m.s.Load().nc.Close()
 			}
@@ -338,30 +343,80 @@ func (c *crowd) storm(ctx context.Context, lost, tries *atomic.Int64, watch func
 	}
 }
 
-// probeWhile sets a znode again and again while do runs.
-func probeWhile(ctx context.Context, s *session, do func(context.Context) error) (*probed, error) {
-	done := make(chan error, 1)
-	begin := time.Now()
-	go func() { done <- do(ctx) }()
+// probe sets a znode again and again until something comes on in, and writes what it met. It
+// says so when it is at work.
+func probe(server string, timeout time.Duration, in io.Reader, out io.Writer) error {
+	s, err := dial(server, timeout, 0, nil)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	var stop atomic.Bool
+	go func() {
+		_, _ = in.Read(make([]byte, 1)) // its end is a word too
+		stop.Store(true)
+	}()
 	var all []time.Duration
-	for {
+	var begin time.Time
+	for i := 0; !stop.Load() || len(all) == 0; i++ {
+		if i == probeWarm {
+			begin = time.Now()
+			all = all[:0]
+			fmt.Fprintln(out, "ready")
+		}
 		at := time.Now()
 		_, err := s.call(proto.OpSetData, func(b []byte) []byte {
 			return (&proto.SetDataRequest{Path: root, Version: -1}).Append(b)
 		})
 		if err != nil {
-			return nil, fmt.Errorf("the writer beside it: %w", errors.Join(err, <-done))
+			return err
 		}
 		all = append(all, time.Since(at))
-		select {
-		case err := <-done:
-			p := &probed{Took: time.Since(begin), Writes: len(all)}
-			slices.Sort(all)
-			p.Median, p.Worst = all[len(all)/2], all[len(all)-1]
-			return p, err
-		default:
-		}
 	}
+	p := probed{Took: time.Since(begin), Writes: len(all)}
+	slices.Sort(all)
+	p.Median, p.Worst = all[len(all)/2], all[len(all)-1]
+	return json.NewEncoder(out).Encode(p)
+}
+
+// probeWarm is how many writes do not count.
+const probeWarm = 50
+
+// probeWhile lets another process set a znode while do runs: in this one it would have to wait
+// for the crowd.
+func probeWhile(ctx context.Context, server string, pids []int, do func(context.Context) error) (*probed, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, self, "probe", server)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	lines := bufio.NewReader(out)
+	if _, err = lines.ReadString('\n'); err != nil {
+		in.Close()
+		return nil, fmt.Errorf("the writer beside it: %w", errors.Join(err, cmd.Wait()))
+	}
+	before, _ := sampleProcs(pids)
+	begin := time.Now()
+	err = do(ctx)
+	took := time.Since(begin)
+	after, serr := sampleProcs(pids)
+	in.Close()
+	p := &probed{}
+	err = errors.Join(err, serr, json.NewDecoder(lines).Decode(p), cmd.Wait())
+	p.Took, p.CPU = took, after.CPU-before.CPU
+	return p, err
 }
 
 // keepAlive pings for every member, in a third of the timeout.
@@ -407,15 +462,15 @@ func (f *crowdFigures) text(w io.Writer) {
 			fmt.Fprintf(w, "live heap %s after: %.0f bytes each\n", mib(f.HeapAll), per(f.HeapThem, f.HeapAll, f.Watches))
 		}
 	}
-	probe := func(what string, p *probed) {
+	line := func(what string, p *probed) {
 		if p != nil {
-			fmt.Fprintf(w, "%s: %.2f s, in which another client had %d writes answered, median %v, the slowest %v\n", what,
-				p.Took.Seconds(), p.Writes, p.Median.Round(time.Microsecond), p.Worst.Round(time.Microsecond))
+			fmt.Fprintf(w, "%s: %.2f s, %.2f s of the servers' CPU, in which another client had %d writes answered, median %v, the slowest %v\n", what,
+				p.Took.Seconds(), p.CPU, p.Writes, p.Median.Round(time.Microsecond), p.Worst.Round(time.Microsecond))
 		}
 	}
-	probe("quiet", f.Quiet)
-	probe(fmt.Sprintf("%d events", f.Events), f.Fired)
-	probe(fmt.Sprintf("all come back, with %d connections; %d sessions lost", f.Tries, f.Lost), f.Stormed)
+	line("quiet", f.Quiet)
+	line(fmt.Sprintf("%d events", f.Events), f.Fired)
+	line(fmt.Sprintf("all come back, with %d connections; %d sessions lost", f.Tries, f.Lost), f.Stormed)
 }
 
 func (c *cli) crowd() error {

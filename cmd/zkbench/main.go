@@ -86,6 +86,11 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return c.znodes()
 	case "crowd":
 		return c.crowd()
+	case "probe": // crowd's own
+		if len(args) != 1 {
+			return errUsage
+		}
+		return probe(args[0], 40*time.Second, os.Stdin, stdout)
 	case "failover":
 		return c.failover()
 	case "compare":
