@@ -17,6 +17,8 @@ type sink struct {
 	now   int64
 	cl    *client // who waits for the next Reply
 	dirty []*client
+	// replied are those of dirty that have a reply, once each or more often.
+	replied []*client
 	// Sums over the batch.
 	replies, events, eventBytes int64
 	sumNS, maxNS                int64
@@ -82,6 +84,7 @@ func (s *sink) Reply(session int64, cxid int32, zxid int64, op int32, code zkerr
 	}
 	cl.pop()
 	c.Unlock()
+	s.replied = append(s.replied, cl)
 	s.replies++
 	s.sumNS += ns
 	s.maxNS = max(s.maxNS, ns)
@@ -216,6 +219,9 @@ func (s *sink) finish() {
 	}
 	n.letIn()
 	failpoint.Hit(failpoint.BeforeReply)
+	if s.events > inline {
+		flush(n, s.replied) // whoever asked for the change does not wait for all who watch
+	}
 	flush(n, s.dirty)
 	failpoint.Hit(failpoint.AfterReply)
 	n.sent.Add(s.replies + s.events)
@@ -226,6 +232,10 @@ func (s *sink) finish() {
 	}
 	if s.events > 0 {
 		n.cfg.Metrics.Add("watch_bytes", s.eventBytes)
+	}
+	clear(s.replied)
+	if s.replied = s.replied[:0]; cap(s.replied) > 4096 {
+		s.replied = nil
 	}
 	clear(s.dirty)
 	if s.dirty = s.dirty[:0]; cap(s.dirty) > 4096 {
