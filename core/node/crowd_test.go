@@ -63,7 +63,7 @@ func (*bystander) Addr() netip.AddrPort { return netip.MustParseAddrPort("192.0.
 // of them takes its event, writes are answered, and what waits for them is small; all get
 // the event, once.
 func TestManyWatches(t *testing.T) {
-	const crowd = 100000 / (4*slack - 3) // a fifth under the race detector
+	const crowd = 100000 / (19*slack - 18) // five thousand under the race detector
 	r := start(t, consensus.Leading, true, nil)
 	p := r.connectBy(1)
 	p.send(proto.OpCreate, create("/hot", 0))
