@@ -58,6 +58,7 @@ workloads, against servers that run already:
   sessions                      open and close sessions
 other measurements:
   znodes                        memory per znode
+  crowd                         memory per silent session and per watch; reconnect storms
   start -- COMMAND…             time from process start to the first answer
   failover                      longest pause in writes when the leader is killed
   compare                       floor, zkcore and Apache side by side
@@ -83,6 +84,13 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return c.start()
 	case "znodes":
 		return c.znodes()
+	case "crowd":
+		return c.crowd()
+	case "probe": // crowd's own
+		if len(args) != 1 {
+			return errUsage
+		}
+		return probe(args[0], 40*time.Second, os.Stdin, stdout)
 	case "failover":
 		return c.failover()
 	case "compare":

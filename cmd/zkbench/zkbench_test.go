@@ -21,9 +21,9 @@ import (
 	"github.com/zkcore/zkcore/internal/client/fakezk"
 )
 
-// The comparison starts floors by running its own binary, which in a test is the test's.
+// The comparison starts floors, and crowd its writer, by running its own binary, which in a test is the test's.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "floor" {
+	if len(os.Args) > 1 && (os.Args[1] == "floor" || os.Args[1] == "probe") {
 		if err := command(context.Background(), os.Args[1:], os.Stdout, os.Stderr); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -422,14 +422,14 @@ func TestCommandLine(t *testing.T) {
 		t.Errorf("%v\n%s", err, text)
 	}
 	for _, bad := range [][]string{
-		nil, {"nothing"}, {"get", "-nothing"}, {"get", "word"}, {"floor", "word"}, {"start"}, {"znodes", "word"}, {"failover", "word"}, {"compare", "word"},
+		nil, {"nothing"}, {"get", "-nothing"}, {"get", "word"}, {"floor", "word"}, {"start"}, {"znodes", "word"}, {"crowd", "word"}, {"probe"}, {"failover", "word"}, {"compare", "word"},
 	} {
 		if _, err := runCommand(t, bad...); !errors.Is(err, errUsage) {
 			t.Errorf("%q: %v, want the usage", bad, err)
 		}
 	}
 	for _, bad := range [][]string{
-		{"get", "-servers", addr, "-size", "-1"}, {"floor", "-log-size", "0"}, {"znodes", "-servers", addr},
+		{"get", "-servers", addr, "-size", "-1"}, {"floor", "-log-size", "0"}, {"znodes", "-servers", addr}, {"crowd", "-servers", addr},
 		{"failover", "-servers", addr}, {"compare", "-sections", "six"}, {"compare", "-rounds", "0"}, {"compare", "-zkcore", "/nonexistent/zkcore"},
 	} {
 		if _, err := runCommand(t, bad...); err == nil || errors.Is(err, errUsage) {
@@ -466,6 +466,16 @@ func TestZnodes(t *testing.T) {
 	text, err := runCommand(t, "znodes", "-servers", s.Addr, "-pids", fmt.Sprint(os.Getpid()), "-n", "200", "-settle", "1ms", "-json")
 	var fp footprint
 	if err != nil || json.Unmarshal([]byte(text), &fp) != nil || fp.Znodes != 200 || fp.After == 0 || fp.Collected {
+		t.Fatalf("%v\n%s", err, text)
+	}
+}
+
+func TestCrowd(t *testing.T) {
+	s := fakezk.Start(t)
+	text, err := runCommand(t, "crowd", "-servers", s.Addr, "-pids", fmt.Sprint(os.Getpid()), "-n", "50", "-watches", "3", "-settle", "1ms", "-fire", "-storm", "-json")
+	var f crowdFigures
+	if err != nil || json.Unmarshal([]byte(text), &f) != nil || f.Sessions != 50 || f.Watches != 150 || f.Events != 50 || f.Lost != 0 || f.Tries < 50 ||
+		f.Stormed == nil || f.Stormed.Writes == 0 || f.WithAll == 0 {
 		t.Fatalf("%v\n%s", err, text)
 	}
 }

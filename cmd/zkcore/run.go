@@ -18,6 +18,7 @@ import (
 
 	"github.com/zkcore/zkcore/core/admin"
 	"github.com/zkcore/zkcore/core/config"
+	"github.com/zkcore/zkcore/core/conn"
 	"github.com/zkcore/zkcore/core/inv"
 	"github.com/zkcore/zkcore/core/metrics"
 	"github.com/zkcore/zkcore/core/node"
@@ -154,6 +155,16 @@ func nodeConfig(c *config.Config) node.Config {
 		MaxClientCnxns: c.MaxClientCnxns, MaxCnxns: c.MaxCnxns, JuteMaxBuffer: c.JuteMaxBuffer, OutstandingLimit: c.OutstandingLimit,
 		Sessionless: c.SessionlessTimeout, HoldMS: hold, ReadOnly: c.ReadOnly,
 		LocalSessions: c.LocalSessions && !c.Standalone, LocalUpgrade: c.LocalUpgrade, Mixed: c.Mixed,
+		ListenBacklog:   c.ListenBacklog,
+		LargeRequestMax: c.Throttling.LargeRequestMaxBytes, LargeRequestOver: c.Throttling.LargeRequestOver,
+		RequestThrottle: node.RequestThrottle{
+			Max: c.Throttling.MaxRequests, OpWaitMS: c.Throttling.OpWaitMS, Latency: c.Throttling.StaleLatency, KeepStale: !c.Throttling.DropStale,
+		},
+		ConnectionThrottle: conn.Throttle{
+			Tokens: c.Throttling.Tokens, FillMS: c.Throttling.FillMS, FillCount: c.Throttling.FillCount, FreezeMS: c.Throttling.FreezeMS,
+			DropIncrease: c.Throttling.DropIncrease, DropDecrease: c.Throttling.DropDecrease, DecreaseRatio: c.Throttling.DecreaseRatio,
+			Weighed: c.Throttling.Weighed, GlobalWeight: c.Throttling.GlobalWeight, LocalWeight: c.Throttling.LocalWeight, RenewWeight: c.Throttling.RenewWeight,
+		},
 		SnapCount: int(c.SnapCount), SnapSizeLimitKB: snapSize, PurgeInterval: c.PurgeInterval, SnapRetain: c.SnapRetain,
 		ClientKeepAlive: c.ClientKeepAlive, ContainerCheck: c.ContainerCheck, ContainerNeverUsed: c.ContainerNeverUsed,
 		ContainersPerCheck: max(int(int64(c.ContainersPerMinute)*int64(c.ContainerCheck)/int64(time.Minute)), 1),

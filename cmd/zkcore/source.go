@@ -20,7 +20,7 @@ func (s source) Facts() admin.Facts {
 	f := admin.Facts{
 		Serving: i.Serving, ReadOnly: i.ReadOnly, Mode: i.State(), Peer: i.Status.Peer, Ensemble: !i.Role.Standalone,
 		LatencyMin: i.All.Min.Milliseconds(), LatencyMax: i.All.Max.Milliseconds(), LatencyAvg: i.All.AvgMS(),
-		Received: i.Received, Sent: i.Sent, Connections: i.Connections, Outstanding: i.Outstanding, Zxid: i.Zxid,
+		Received: i.Received, Sent: i.Sent, Connections: i.Connections, Outstanding: i.Outstanding, DropChance: i.DropChance, Zxid: i.Zxid,
 		Started: time.Now().Add(-i.Uptime),
 		Nodes:   i.Znodes, Ephemerals: i.Ephemerals, DataSize: i.DataSize, Sessions: i.Sessions, LocalSessions: i.LocalSessions, Digest: i.Digest, DigestZxid: i.Zxid,
 		QuorumSize: i.Status.Quorum, PendingSyncs: i.Status.PendingSyncs, LeaderSince: i.Status.LeaderSince,

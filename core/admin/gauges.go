@@ -33,7 +33,7 @@ func gauges(f Facts, watches int, open, max int64, now time.Time) []gauge {
 	whole("local_sessions", int64(f.LocalSessions))
 	whole("open_file_descriptor_count", open)
 	whole("max_file_descriptor_count", max)
-	gs = append(gs, gauge{"connection_drop_probability", 0, false})
+	gs = append(gs, gauge{"connection_drop_probability", f.DropChance, false})
 	whole("last_client_response_size", f.LastResponse)
 	whole("max_client_response_size", f.MaxResponse)
 	whole("min_client_response_size", f.MinResponse)

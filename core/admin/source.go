@@ -46,6 +46,7 @@ type Facts struct {
 	Received, Sent         int64
 	Connections            int
 	Outstanding            int64
+	DropChance             float64 // of a client to be refused by lot
 	Zxid                   int64
 	Started                time.Time
 

@@ -44,6 +44,7 @@ type Config struct {
 	MaxClientCnxns, MaxCnxns             int
 	MinSessionTimeout, MaxSessionTimeout time.Duration
 	OutstandingLimit                     int
+	Throttling                           Throttling
 	JuteMaxBuffer                        int
 	SessionlessTimeout                   time.Duration
 	ElectionHold                         time.Duration
@@ -114,6 +115,7 @@ func load(s Settings, path, text string) (*Config, error) {
 	c.readTimes(r)
 	c.readListeners(r)
 	c.readLimits(r)
+	c.readThrottling(r)
 	c.readAdmin(r)
 	c.readOptions(r)
 	c.readEnsemble(r)

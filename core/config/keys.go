@@ -34,14 +34,6 @@ var notYet = map[string]string{
 	"leaderServes":                            "the leader serves clients",
 	"enableEagerACLCheck":                     "",
 	"emulate353TTLNodes":                      "",
-	"request_throttle_max_requests":           "",
-	"request_throttle_stall_time":             "",
-	"request_throttle_drop_stale":             "",
-	"request_stale_latency_check":             "",
-	"request_stale_connection_check":          "",
-	"throttled_op_wait_time":                  "",
-	"largeRequestMaxBytes":                    "",
-	"largeRequestThreshold":                   "",
 	"flushDelay":                              "",
 	"maxWriteQueuePollTime":                   "",
 	"serializeLastProcessedZxid.enabled":      "",
@@ -78,7 +70,6 @@ var notYetPrefixes = [][2]string{
 	{"superUser.", "SASL is not supported yet"},
 	{"kerberos.", "SASL is not supported yet"},
 	{"quorum.auth.", "SASL between servers is not supported yet"},
-	{"connection_throttle_", "connections are not throttled yet; maxCnxns and maxClientCnxns limit them"},
 	{"admin.", "the admin server is not supported yet: none is started"},
 	{"audit.", "the audit log is not supported yet"},
 }
@@ -129,7 +120,7 @@ var meaningless = []string{
 	"learner.closeSocketAsync", "leader.closeSocketAsync", "leader.ackLoggingFrequency", "quorum.cnxn.threads.size",
 	"follower.skipLearnerRequestToNextProcessor", "forward_learner_requests_to_commit_processor_disabled",
 	"maxResponseCacheSize", "maxGetChildrenResponseCacheSize", "kinit", "kerberos.minReLoginTimeMs", "jmx.", "metricsProvider.",
-	"request_throttler.shutdownTimeout", "controllerPort",
+	"request_throttler.shutdownTimeout", "request_throttle_stall_time", "controllerPort",
 }
 
 func noMeaning(key string) bool {

@@ -32,7 +32,7 @@ func EnvName(key string) string {
 // with our prefix that sets nothing is a warning.
 func FromEnviron(environ []string) (Settings, []Warning) {
 	names := make(map[string]string)
-	for _, list := range [][]string{fileKeys, consensusKeys} {
+	for _, list := range [][]string{fileKeys, throttlingKeys, consensusKeys} {
 		for _, key := range list {
 			names[EnvName(key)] = key
 		}

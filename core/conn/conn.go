@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -39,6 +40,8 @@ type Conn struct {
 
 	client Client
 	input
+	warm atomic.Int32 // how often something came since Cool
+	cold bool         // frames must not wait
 
 	mu      sync.Mutex
 	cond    sync.Cond // on mu: Wake
@@ -176,7 +179,7 @@ func (c *Conn) serve() {
 	c.nc.SetReadDeadline(c.since.Add(c.srv.cfg.Greeting))
 	err := c.greet()
 	for err == nil {
-		if err = c.frames(); err == nil {
+		if err = c.handle(); err == nil {
 			err = c.fill()
 		}
 	}

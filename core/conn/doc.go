@@ -13,7 +13,8 @@
 // frames by jute.maxbuffer and by the bytes that have really come, all large
 // frames together by a budget, what waits for a slow reader by a limit after
 // which the connection is closed, and what a client asks for by its own reading:
-// while too much waits to be sent nothing more is executed for it.
+// while too much waits to be sent nothing more is executed for it. How many clients
+// come in a time is bounded by a [Bucket], which the node asks.
 //
 // What is in a frame, who has which session and what is answered is package
 // node's business.

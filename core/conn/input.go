@@ -86,7 +86,7 @@ func (c *Conn) complete() (end int, err error) {
 			return end, err
 		}
 		if len(b)-end-4 < n {
-			break
+			return end, c.srv.mayRead(n)
 		}
 		end += 4 + n
 		if !c.greeted {
@@ -114,19 +114,22 @@ type turn uint8
 
 const (
 	ready   turn = iota
-	stalled      // of a connection with a Port: not now
+	stalled      // not now: whoever called sees to it
 	gone         // the connection is closing
 )
 
 // await waits while the client takes no frames or does not read its replies; a
-// connection with a Port can't wait.
+// connection with a Port, or one of the cold ones, does not wait here.
 func (c *Conn) await() turn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for !c.closed && !c.closing && (c.queued() > highWater || c.client.Blocked()) {
-		if c.port != nil {
+	for c.mustWait() {
+		switch {
+		case c.port != nil:
 			c.waiting = 1
 			return stalled
+		case c.cold:
+			return stalled // others wait for the place
 		}
 		c.waiting++
 		c.cond.Wait()
@@ -136,6 +139,11 @@ func (c *Conn) await() turn {
 		return gone
 	}
 	return ready
+}
+
+// mustWait says that no frames may be handed over now. The connection is locked.
+func (c *Conn) mustWait() bool {
+	return !c.closed && !c.closing && (c.queued() > highWater || c.client.Blocked())
 }
 
 // compact moves what is left to the front of the buffer; with nothing left, the
@@ -209,7 +217,9 @@ func (c *Conn) park() {
 
 // unpark is the reverse of park, when bytes may be there.
 func (c *Conn) unpark() {
-	if c.in == nil {
+	if c.in == nil && !c.greeted {
+		c.in = getShort()
+	} else if c.in == nil {
 		c.in = getIn()
 	} else if cap(c.in.b) < inSize {
 		full := getIn()

@@ -29,6 +29,14 @@ func (c *Conn) Out() []byte {
 	return c.out.b
 }
 
+// OutShort is Out for one who appends little: what is made for it is not made for more.
+func (c *Conn) OutShort() []byte {
+	if c.out == nil {
+		c.out = getShort()
+	}
+	return c.out.b
+}
+
 // SetOut takes back what Out handed out, with more behind it.
 func (c *Conn) SetOut(b []byte) { c.out.b = b }
 

@@ -26,7 +26,7 @@ type Port interface {
 	Addr() netip.AddrPort
 }
 
-// errStalled is frames' word for a connection with a Port: later.
+// errStalled is frames' word for a connection on which it may not wait: later.
 var errStalled = errors.New("conn: stalled")
 
 // Attach serves a connection on a Port. There are no four-letter words on it and no

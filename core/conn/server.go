@@ -36,6 +36,12 @@ type Config struct {
 	// MaxLarge bounds, over all connections, the memory of frames that outgrow
 	// the common buffers. 0: 100 MiB, as zookeeper.largeRequestMaxBytes.
 	MaxLarge int64
+	// LargeOver is the length beyond which a request counts as large until it is
+	// answered, and not only while it comes; 0: there is no such.
+	LargeOver int
+	// Backlog is how many connections may wait to be accepted; 0: as many as the system
+	// lets.
+	Backlog int
 	// KeepAlive sets SO_KEEPALIVE on the sockets.
 	KeepAlive bool
 
@@ -76,6 +82,11 @@ type Server struct {
 	next atomic.Uint64
 	// large is the memory that frames beyond the common size hold.
 	large atomic.Int64
+	// underWay is what large requests have that are not answered.
+	underWay atomic.Int64
+
+	// cold has a place for each connection that is looked after by handle's goroutine.
+	cold chan struct{}
 
 	mu        sync.Mutex
 	listeners map[net.Listener]*int // how many connections each has
@@ -110,7 +121,7 @@ func NewServer(cfg Config) *Server {
 		cfg.Max = n
 	}
 	return &Server{
-		cfg: cfg, log: limiter{log: cfg.Log, now: cfg.Now},
+		cfg: cfg, cold: make(chan struct{}, coldAtOnce()), log: limiter{log: cfg.Log, now: cfg.Now},
 		listeners: map[net.Listener]*int{}, conns: map[uint64]*Conn{}, perIP: map[netip.Addr]int{},
 	}
 }
@@ -128,6 +139,12 @@ func (s *Server) Listen(ctx context.Context, addr string) (net.Addr, error) {
 	l, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
+	}
+	if s.cfg.Backlog > 0 {
+		if err := setBacklog(l, s.cfg.Backlog); err != nil {
+			l.Close()
+			return nil, err
+		}
 	}
 	if err := s.Serve(l); err != nil {
 		return nil, err

@@ -217,61 +217,6 @@ func (e *Engine) multiRead(dst []byte, r *ReadRequest) ([]byte, zkerr.Code) {
 	return proto.AppendMultiEnd(dst), zkerr.OK
 }
 
-// setWatches sets the watches that a client had on another connection, and tells
-// it of what has changed since the last zxid that it saw. Of a znode that it may
-// not read it is told nothing, as it would not have been then.
-func (e *Engine) setWatches(r *ReadRequest, s Sink) zkerr.Code {
-	var q proto.SetWatches2Request
-	d := jute.NewDecoder(r.Body)
-	if proto.Op(r.Op) == proto.OpSetWatches2 {
-		q.Decode(&d)
-	} else {
-		q.SetWatchesRequest.Decode(&d)
-	}
-	if d.Err() != nil {
-		return zkerr.MarshallingError
-	}
-	tell := func(typ proto.EventType, path string, h znode.Head) {
-		if h == nil || e.readable(h, jute.PermRead, r.Auth) {
-			s.Event(r.Watcher, -1, int32(typ), path)
-		}
-	}
-	for _, path := range q.Data {
-		switch h, _, ok := e.get(alias(path)); {
-		case !ok:
-			tell(proto.EventNodeDeleted, path, nil)
-		case h.Mzxid() > q.RelativeZxid && !simbug.On("set-watches-no-catch-up"): // else from now on is soon enough
-			tell(proto.EventNodeDataChanged, path, h)
-		default:
-			e.watches.Add(r.Watcher, path, watch.Data)
-		}
-	}
-	for _, path := range q.Exist {
-		if h, _, ok := e.get(alias(path)); ok {
-			tell(proto.EventNodeCreated, path, h)
-		} else {
-			e.watches.Add(r.Watcher, path, watch.Data)
-		}
-	}
-	for _, path := range q.Child {
-		switch h, _, ok := e.get(alias(path)); {
-		case !ok:
-			tell(proto.EventNodeDeleted, path, nil)
-		case h.Pzxid() > q.RelativeZxid:
-			tell(proto.EventNodeChildrenChanged, path, h)
-		default:
-			e.watches.Add(r.Watcher, path, watch.Child)
-		}
-	}
-	for _, path := range q.Persistent {
-		e.watches.Add(r.Watcher, path, watch.Persistent)
-	}
-	for _, path := range q.PersistentRecursive {
-		e.watches.Add(r.Watcher, path, watch.Recursive)
-	}
-	return zkerr.OK
-}
-
 // blanks are the characters that Java trims: all up to the space, and none above.
 const blanks = "\x00\x01\x02\x03\x04\x05\x06\x07\x08\t\n\x0b\x0c\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f "
 

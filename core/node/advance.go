@@ -2,6 +2,7 @@ package node
 
 import (
 	"github.com/zkcore/zkcore/core/engine"
+	"github.com/zkcore/zkcore/core/zkerr"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
@@ -20,12 +21,22 @@ func (cl *client) advance() (queued bool) {
 	}
 	n.queue.mu.Lock()
 	defer n.queue.mu.Unlock()
+	var now int64
+	if n.throttle.Max > 0 {
+		now = n.clock()
+	}
 	for ; cl.next != cl.fifo.end(); cl.next++ {
 		e := cl.fifo.at(cl.next)
+		if cl.heldBack && !cl.inLine && !cl.overdue(e, now) {
+			return queued
+		}
 		it := item{kind: e.kind, cl: cl, from: consensus.ServerID(n.cfg.ServerID)}
 		switch e.kind {
 		case kWrite, kCreate, kUpgrade:
 			if cl.syncsAhead > 0 || cl.readsAhead > 0 && !cl.mayPass() {
+				return queued
+			}
+			if n.throttle.Max > 0 && !cl.enter(e, now) {
 				return queued
 			}
 			if cl.readsAhead > 0 && !e.barrier {
@@ -41,19 +52,28 @@ func (cl *client) advance() (queued bool) {
 				}
 			}
 		case kSync:
+			if n.throttle.Max > 0 && !cl.enter(e, now) {
+				return queued
+			}
 			cl.syncsAhead++
 			e.sync = consensus.SyncID(n.lastSync.Add(1))
 			it.sync = e.sync
+		case kRewatch:
+			return queued // what is behind it is for when it is done
 		case kReclaim:
 			it.timeout = cl.timeoutMS
 			it.req.Session = cl.session
 		default:
 			cl.readsAhead++
+			if e.code == zkerr.ThrottledOp {
+				cl.startPump()
+			}
 			continue
 		}
 		n.queue.items = append(n.queue.items, it)
 		queued = true
 	}
+	cl.heldBack = false
 	return queued
 }
 
@@ -85,6 +105,12 @@ func (cl *client) pop() {
 	}
 	if e.barrier {
 		cl.n.barriers.Add(-1)
+	}
+	if e.throttled {
+		cl.n.throttle.underWay.Add(-1)
+	}
+	if e.large > 0 {
+		cl.n.conns.GiveLarge(int(e.large))
 	}
 	cl.held -= len(e.body)
 	cl.n.held.Add(-int64(len(e.body)))
@@ -127,6 +153,7 @@ func (cl *client) run() {
 	if !cl.Blocked() {
 		cl.c.Wake()
 	}
+	cl.startPaced()
 }
 
 // pump answers, on a goroutine of its own, what has come to the head of the
@@ -149,6 +176,7 @@ func (cl *client) pump() {
 		if queued {
 			n.submit()
 		}
+		n.letIn()
 		cl.c.Flush()
 		cl.c.WaitSent()
 	}
@@ -156,6 +184,7 @@ func (cl *client) pump() {
 
 // startPump starts pump if it has something to do. The connection is locked.
 func (cl *client) startPump() {
+	cl.startPaced()
 	if !cl.pumping && cl.ready() && cl.served() && !cl.c.Gone() {
 		cl.pumping = true
 		cl.n.world.Go(cl.pump)

@@ -20,6 +20,11 @@ func (cl *client) answer(out []byte, e *entry) []byte {
 		out = appendReply(out, proto.XidPing, zxid, zkerr.OK, nil)
 	case kSync:
 		out = appendReply(out, e.xid, zxid, zkerr.OK, e.body)
+	case kRewatch:
+		out = appendReply(out, e.xid, zxid, e.code, nil)
+		if e.code != zkerr.OK {
+			op = int32(proto.OpError)
+		}
 	case kSASL:
 		out = appendReply(out, e.xid, 0, zkerr.OK, nullToken)
 	case kReply:

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/zkcore/zkcore/core/conn"
+	"github.com/zkcore/zkcore/core/engine"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
@@ -56,6 +57,15 @@ type client struct {
 	auth      []consensus.Identity
 	written   int64   // what Conn.Written was at the last sweep
 	evicts    *client // who had the session here before: to be closed
+
+	// paced says that the client is in line to set its watches; rewatch is how far it has come.
+	paced   bool
+	rewatch *engine.Rewatch
+
+	// inLine says that the client stands in the throttle's line, heldBack that something in
+	// the fifo did; turn is what may pass of it now.
+	inLine, heldBack bool
+	turn             int
 
 	fifo fifo
 	held int // bytes of the records in it
@@ -137,6 +147,7 @@ func (cl *client) Frames(b []byte) (int, error) {
 		taken, err = cl.take(b, now)
 	}
 	queued := cl.advance()
+	cl.startPaced()
 	old := cl.evicts
 	cl.evicts = nil
 	cl.c.Unlock()
@@ -153,7 +164,11 @@ func (cl *client) Frames(b []byte) (int, error) {
 
 // Closed forgets the client.
 func (cl *client) Closed() {
-	n := cl.n
+	cl.n.forget(cl)
+	cl.n.letIn()
+}
+
+func (n *Node) forget(cl *client) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	n.watchMu.Lock()
@@ -165,6 +180,7 @@ func (cl *client) Closed() {
 		n.lastHeard(cl)
 	}
 	cl.dropUpgrade()
+	cl.leaveLine()
 	for cl.fifo.n > 0 {
 		cl.pop()
 	}

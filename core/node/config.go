@@ -7,6 +7,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/zkcore/zkcore/core/conn"
 	"github.com/zkcore/zkcore/core/vfs"
 	"github.com/zkcore/zkcore/plugins/consensus"
 	"github.com/zkcore/zkcore/plugins/storage"
@@ -32,8 +33,15 @@ type Config struct {
 	// OutstandingLimit is globalOutstandingLimit; 0: 1000. With more than two
 	// voters a node takes its share of it.
 	OutstandingLimit int
-	LargeRequestMax  int64         // largeRequestMaxBytes; 0: 100 MiB
-	Sessionless      time.Duration // nio.sessionlessCnxnTimeout; 0: 10 s
+	// RequestThrottle and ConnectionThrottle hold back who asks, and who comes, too often.
+	RequestThrottle    RequestThrottle
+	ConnectionThrottle conn.Throttle
+	LargeRequestMax    int64 // largeRequestMaxBytes; 0: 100 MiB
+	LargeRequestOver   int   // largeRequestThreshold; 0: off
+	ListenBacklog      int   // clientPortListenBacklog; 0 or less: the system's
+	// RewatchBytes is how long a setWatches may be that is carried out at one go; 0: 4 KiB.
+	RewatchBytes int
+	Sessionless  time.Duration // nio.sessionlessCnxnTimeout; 0: 10 s
 	// HoldMS (zkcore.election.holdMs) bounds the time for which clients keep their
 	// connections while there is no leader; 0: 30000, negative: not at all.
 	HoldMS int64
@@ -140,6 +148,9 @@ func (c *Config) defaults() error {
 	}
 	if c.JuteMaxBuffer <= 0 {
 		c.JuteMaxBuffer = 0xfffff
+	}
+	if c.RewatchBytes <= 0 {
+		c.RewatchBytes = rewatchBytes
 	}
 	if c.OutstandingLimit <= 0 {
 		c.OutstandingLimit = 1000

@@ -34,7 +34,7 @@
 // # Locks
 //
 // In this order: Node.mu, a connection's lock, then any one of watchMu,
-// clientsMu, prepMu, trackMu, queue.mu; conn.Server's own is taken within trackMu
+// clientsMu, prepMu, trackMu, queue.mu, pace.mu, bucketMu; conn.Server's own is taken within trackMu
 // and without any other. Apply runs under Node.mu's write lock, which keeps out
 // all who touch the engine. The tables of clients are guarded by that lock, or by
 // the read lock and clientsMu. Nothing that waits for the network or the disk is

@@ -16,6 +16,7 @@ const (
 	kOpen                // the beginning of a session that only this server knows
 	kClose               // its end
 	kSync                // waits for Synced
+	kRewatch             // a long setWatches: waits for its turns
 	kWrite               // waits for its txn
 	kCreate              // createSession: waits for its txn
 	kUpgrade             // the same for a session that was local; nobody is told
@@ -37,6 +38,10 @@ type entry struct {
 	// barrier is set for a write that was queued while something before it was
 	// still to be answered: its txn must not be applied before that is.
 	barrier bool
+	// throttled says that it counts among what is under way, large how long its frame
+	// is, if that counts among the large ones.
+	throttled bool
+	large     int32
 	// last closes the connection behind the reply.
 	last bool
 	// local says of a write that its session was local when it was asked for.

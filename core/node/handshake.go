@@ -19,12 +19,15 @@ func (cl *client) greet(b []byte, now int64) error {
 	if err := proto.Unmarshal(b, &r); err != nil {
 		return fmt.Errorf("connect request: %w", err)
 	}
-	n.cfg.Metrics.Add("connection_request_count", 1)
 	cl.stats.received++
 	n.received.Add(1)
 	if !n.serving && !n.holding && !n.readOnly || n.readOnly && !r.ReadOnly {
 		return conn.ErrQuiet // the client tries another server
 	}
+	if !n.admit(r.SessionID) {
+		return errors.New("too many clients came of late: connection_throttle_tokens")
+	}
+	n.cfg.Metrics.Add("connection_request_count", 1)
 	if last := n.engine.LastZxid(); r.LastZxidSeen > last && !simbug.On("ahead-client-accepted") { // else this server will catch up
 		return fmt.Errorf("the client has seen zxid 0x%x, this server only 0x%x: it must try another", r.LastZxidSeen, last)
 	}

@@ -31,6 +31,7 @@ type Info struct {
 	WatchedPaths     int
 	Watches          int
 
+	DropChance           float64 // of a client to be refused by lot
 	Connections          int
 	Outstanding          int64
 	Received, Sent       int64
@@ -114,6 +115,9 @@ func (n *Node) Info() Info {
 		MinTimeout: n.cfg.MinSessionTimeoutMS, MaxTimeo: n.cfg.MaxSessionTimeoutMS,
 	}
 	i.All = i.Reads.plus(i.Updates)
+	n.bucketMu.Lock()
+	i.DropChance = n.bucket.Chance()
+	n.bucketMu.Unlock()
 	n.sizes.mu.Lock()
 	i.LastReply, i.MinReply, i.MaxReply = n.sizes.all.last, n.sizes.all.least, n.sizes.all.most
 	n.sizes.mu.Unlock()

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -79,9 +80,8 @@ func (n *Node) local(id int64) (local, bool) {
 	return s, ok
 }
 
-// expireLocals ends the local sessions whose time is over. again: everybody gets his
-// timeout anew.
-func (n *Node) expireLocals(again bool) {
+// expireLocals ends the local sessions whose time is over, behind a pause if there was one.
+func (n *Node) expireLocals(pause time.Duration) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	if !n.serving && !n.readOnly {
@@ -90,10 +90,11 @@ func (n *Node) expireLocals(again bool) {
 	now := n.clockMS()
 	var over []int64
 	n.trackMu.Lock()
-	if again {
-		n.locals.table.Fresh(now)
+	until := now
+	if pause > 0 {
+		until = n.rest(n.locals.table, now, pause)
 	}
-	for _, id := range n.locals.table.Expire(now) {
+	for _, id := range n.locals.table.Expire(until) {
 		s := n.locals.open[id]
 		if s.upgrading || !s.readOnly && !n.serving {
 			n.locals.put(id, s, now)
@@ -124,7 +125,7 @@ func (n *Node) expireLocals(again bool) {
 // write lock is held.
 func (n *Node) freshLocals() (ended []*client) {
 	n.trackMu.Lock()
-	n.locals.table.Fresh(n.clockMS())
+	n.locals.table.Fresh(n.clockMS(), math.MaxInt64)
 	n.trackMu.Unlock()
 	return n.endReadOnly()
 }

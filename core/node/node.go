@@ -60,18 +60,23 @@ type Node struct {
 	locals  locals            // what only this server knows
 	fresh   []consensus.Touch // sessions opened since Touched was called
 
-	queue queue
-	sink  sink // Deliver's
-	snaps snapshots
-	check check // Deliver's
+	queue    queue
+	throttle throttle
+	pace     pace
+	bucketMu sync.Mutex
+	bucket   *conn.Bucket
+	sink     sink // Deliver's
+	snaps    snapshots
+	check    check // Deliver's
 
 	excesses excesses
 
-	// tick's own: the zxid that was applied when it was last called, whether txns
-	// waited behind it, and whether they had waited since the call before.
-	lastBeat       atomic.Int64 // beat's, ns
-	tickZxid       int64
-	waiting, stuck bool
+	// tick's own: when it was last called, the zxid that was applied then, whether txns
+	// waited behind it, and whether and since when they had waited since the call before.
+	lastBeat             atomic.Int64 // beat's, ns
+	lastTick, stuckSince int64        // ns
+	tickZxid             int64
+	waiting, stuck       bool
 
 	outstanding atomic.Int64 // requests in all fifos
 	held        atomic.Int64 // bytes of their records
@@ -111,11 +116,13 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 		tracker:  session.New(cfg.TickMS),
 		locals:   newLocals(cfg.TickMS),
 		opened:   make(chan struct{}),
+		bucket:   conn.NewBucket(cfg.ConnectionThrottle, cfg.World.Clock()/1e6),
+		throttle: throttle{RequestThrottle: cfg.RequestThrottle},
 	}
 	n.sink.n = n
 	n.conns = conn.NewServer(conn.Config{
 		MaxPerIP: cfg.MaxClientCnxns, Max: cfg.MaxCnxns, MaxFrame: cfg.JuteMaxBuffer, Greeting: cfg.Sessionless,
-		MaxLarge: cfg.LargeRequestMax, KeepAlive: cfg.ClientKeepAlive,
+		MaxLarge: cfg.LargeRequestMax, LargeOver: cfg.LargeRequestOver, Backlog: cfg.ListenBacklog, KeepAlive: cfg.ClientKeepAlive,
 		Accept: n.accept, FourLetter: n.fourLetter, Log: cfg.Log, Metrics: cfg.Metrics,
 		Now: func() time.Time { return time.Unix(0, n.world.Clock()) },
 	})
@@ -157,6 +164,7 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	undo = append(undo, n.world.Wait, n.world.Stop, n.conns.Close)
 	n.queue.hand = n.world.Trigger(func() { n.drain(-1) })
+	n.pace.hand = n.world.Trigger(n.paceOn)
 	// Calls may come before Open has returned; what they cause that needs the member
 	// goes through the queue, whose goroutine is started behind it, or waits.
 	n.member, err = cfg.OpenConsensus(cc, n)

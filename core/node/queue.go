@@ -241,5 +241,6 @@ func (n *Node) Synced(id consensus.SyncID) {
 	if queued {
 		n.kick()
 	}
+	n.letIn()
 	cl.c.Flush()
 }

@@ -112,6 +112,7 @@ func (n *Node) logRole(r consensus.Role) {
 // behind what is asked there, or be taken for it.
 func (n *Node) requeue() []*client {
 	now := n.clock()
+	n.clearLine()
 	var waiting []*client
 	for _, cl := range n.byAge() {
 		cl.c.Lock()
@@ -121,6 +122,7 @@ func (n *Node) requeue() []*client {
 			cl.c.CloseLocked(errors.New("nothing was heard for long when a leader came, and something was asked before"))
 		default:
 			waiting = append(waiting, cl)
+			cl.leaveQueue()
 		}
 		cl.c.Unlock()
 	}

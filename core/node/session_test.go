@@ -514,6 +514,65 @@ func TestShortPause(t *testing.T) {
 	})
 }
 
+// TestPausesDoNotAddUp: on a machine that gives this process little, pauses follow one another.
+// Each of them counts for what it was, and a silent session ends; it had its whole timeout anew
+// after each of them once, and never ended.
+func TestPausesDoNotAddUp(t *testing.T) {
+	bubble(t, func(c *Config) { c.TickMS = 200 }, func(t *testing.T, r *rig, dial func() *peer) {
+		silent, pinging := dial(), dial()
+		silent.greet(&proto.ConnectRequest{TimeoutMS: 2000})
+		pinging.greet(&proto.ConnectRequest{TimeoutMS: 2000})
+		begin := time.Now()
+		for i := 1; ; i++ {
+			time.Sleep(50 * time.Millisecond)
+			synctest.Wait()
+			r.n.lastBeat.Add(-130e6) // a beat of 50 ms that took 180
+			if i%20 == 0 {
+				pinging.write(pinging.requestXid(proto.XidPing, proto.OpPing, nil))
+				pinging.reply()
+			}
+			if _, ok := r.session(silent.session); !ok {
+				break
+			}
+			if passed := time.Since(begin); passed > time.Minute {
+				t.Fatalf("alive after %v of silence", passed)
+			}
+		}
+		if passed := time.Since(begin); passed < 2*time.Second {
+			t.Errorf("dead after %v", passed)
+		}
+		if _, ok := r.session(pinging.session); !ok {
+			t.Error("who pings is dead")
+		}
+	})
+}
+
+// TestLateBeats: a session ends in time also if the beats come so late that some are left out.
+func TestLateBeats(t *testing.T) {
+	slow := func(c *Config) {
+		c.TickMS, c.World = 200, &slowWorld{realWorld: newWorld(), late: 140 * time.Millisecond}
+	}
+	bubble(t, slow, func(t *testing.T, r *rig, dial func() *peer) {
+		p := dial()
+		p.greet(&proto.ConnectRequest{TimeoutMS: 400})
+		time.Sleep(1000 * time.Millisecond)
+		synctest.Wait()
+		if _, ok := r.session(p.session); ok {
+			t.Error("alive after 2.5 times its timeout")
+		}
+	})
+}
+
+// A slowWorld calls what is to be called every so often later than that.
+type slowWorld struct {
+	*realWorld
+	late time.Duration
+}
+
+func (w *slowWorld) Every(d time.Duration, fn func() bool) {
+	w.realWorld.Every(max(d, w.late), fn)
+}
+
 func (r *rig) session(id int64) (int32, bool) {
 	r.n.mu.RLock()
 	defer r.n.mu.RUnlock()

@@ -2,9 +2,11 @@ package node
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/zkcore/zkcore/core/conn"
+	"github.com/zkcore/zkcore/core/session"
 	"github.com/zkcore/zkcore/core/simbug"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
@@ -15,10 +17,17 @@ const beats = 4
 // startTicking makes time pass: each tick a leader expires sessions, and every node
 // closes the connections of clients that are silent.
 func (n *Node) startTicking() {
-	i := 0
-	n.world.Every(max(time.Duration(n.cfg.TickMS)*time.Millisecond/beats, time.Millisecond), func() bool {
-		i++
-		if pause := n.beat(); pause > 0 || i%beats == 0 {
+	tick := n.cfg.TickMS * 1e6
+	every := max(tick/beats, 1e6)
+	next := n.clock() + tick
+	n.world.Every(time.Duration(every), func() bool {
+		pause := n.beat()
+		now := n.clock()
+		// By the clock, not by the count: of beats that come late some are left out.
+		if due := now+every/2 >= next; due || pause > 0 {
+			for next <= now+every/2 {
+				next += tick
+			}
 			n.tick(pause)
 		}
 		return true
@@ -31,12 +40,32 @@ func (n *Node) startTicking() {
 // and the shortest timeout is two ticks.
 func (n *Node) beat() (pause time.Duration) {
 	now := n.clock()
-	gap := now - n.lastBeat.Swap(now)
-	if tick := n.cfg.TickMS * 1e6; gap > tick/beats+tick/2 {
+	if gap := now - n.lastBeat.Swap(now); gap > n.unheard() {
 		return time.Duration(gap)
 	}
 	return 0
 }
+
+// unheard is the longest time between two beats that is no pause. So much of a pause
+// counts: else a process that gets little of its machine would be in one pause, and nobody's
+// session end.
+func (n *Node) unheard() int64 {
+	tick := n.cfg.TickMS * 1e6
+	return tick/beats + tick/2
+}
+
+// wholeFor returns the longest timeout, in ms, that begins anew after a pause. After one that anybody would call so
+// all do. A busy machine has short ones all the time: they are only not counted, but for timeouts that are at most
+// four times as long. That leaves a client that gives a sign of life in half its timeout a quarter of it for
+// being heard.
+func wholeFor(pause time.Duration) int64 {
+	if pause >= longPause {
+		return math.MaxInt64
+	}
+	return 4 * pause.Milliseconds()
+}
+
+const longPause = time.Second
 
 func (n *Node) tick(pause time.Duration) {
 	now := n.clock()
@@ -49,38 +78,57 @@ func (n *Node) tick(pause time.Duration) {
 	}
 	n.mu.RUnlock()
 
-	// Silence counts only while this node could have heard. After a pause of its
-	// own, or while its log stands still, everybody gets a whole timeout.
+	// Silence counts only while this node could have heard: neither a pause of its own,
+	// nor the time for which its log stood still.
 	waiting := leading && n.prepared.Load() > last
 	stuck := waiting && n.waiting && last == n.tickZxid
-	n.waiting, n.tickZxid = waiting, last
-	switch {
-	case pause > time.Second:
-		n.log.Warn("this process was paused: sessions get a fresh timeout", "for", pause)
-	case !stuck && n.stuck:
-		n.log.Warn("the log stood still: sessions get a fresh timeout")
+	if stuck && !n.stuck {
+		n.stuckSince = n.lastTick
 	}
-	again := pause > 0 || !stuck && n.stuck
+	n.waiting, n.tickZxid, n.lastTick = waiting, last, now
+	stood := time.Duration(0)
+	if !stuck && n.stuck {
+		stood = time.Duration(now - n.stuckSince)
+	}
 	n.stuck = stuck
-
-	n.sweep(now, leading, again)
-	n.expireLocals(again)
 	switch {
-	case !leading || stuck:
-	case again:
-		// A timeout is the one that the client has now: it may have come back with a
-		// shorter one than its session was opened with.
-		n.trackMu.Lock()
-		n.tracker.Fresh(now / 1e6)
-		n.trackMu.Unlock()
-	default:
-		n.expire(term, now/1e6)
+	case pause >= longPause:
+		n.log.Warn("this process was paused: sessions get a fresh timeout", "for", pause)
+	case stood >= longPause:
+		n.log.Warn("the log stood still: sessions get a fresh timeout", "for", stood)
 	}
+	pause = max(pause, stood)
+
+	n.sweep(now, leading, pause)
+	n.expireLocals(pause)
+	if !leading || stuck {
+		return
+	}
+	until := now / 1e6
+	if pause > 0 {
+		n.trackMu.Lock()
+		until = n.rest(n.tracker, until, pause)
+		n.trackMu.Unlock()
+	}
+	n.expire(term, until)
+}
+
+// rest lets a pause that ends now not count for the sessions of a table, and returns until when their
+// silence counts.
+func (n *Node) rest(t *session.Table, nowMS int64, pause time.Duration) (untilMS int64) {
+	lost := max(int64(pause)-n.unheard(), 0) / 1e6
+	t.Pause(lost)
+	// A timeout is the one that the client has now: it may have come back with a
+	// shorter one than its session was opened with.
+	t.Fresh(nowMS, wholeFor(pause))
+	// What came during the pause may not be read yet. Who was silent for his time
+	// before it has ended.
+	return nowMS - pause.Milliseconds() + lost
 }
 
 // sweep looks at every connection: who was heard from keeps his session, who is
-// silent loses his connection.
-func (n *Node) sweep(now int64, leading, again bool) {
+// silent loses his connection, less a pause.
+func (n *Node) sweep(now int64, leading bool, pause time.Duration) {
 	var silent []*client
 	defer func() {
 		for _, cl := range silent {
@@ -97,12 +145,14 @@ func (n *Node) sweep(now int64, leading, again bool) {
 		if c.TryLock() { // else it is busy, which is not silent
 			// Of a client whose requests wait here nothing more is read. It lives if it
 			// is this node that lets them wait, or if it goes on taking its replies.
-			if again || c.Stalled() && (cl.Blocked() || c.Written() != cl.written) {
+			whole := pause > 0 && int64(cl.timeoutMS) <= wholeFor(pause)
+			if whole || c.Stalled() && (cl.Blocked() || c.Written() != cl.written) {
 				cl.heard.Store(now)
 			}
 			cl.written = c.Written()
 			if cl.fifo.n == 0 && now-cl.heard.Load() > n.cfg.TickMS*1e6 {
 				cl.fifo.shrink()
+				c.Cool()
 			}
 			c.Unlock()
 		}
@@ -111,6 +161,15 @@ func (n *Node) sweep(now int64, leading, again bool) {
 			n.locals.table.Touch(cl.session, cl.timeoutMS, heard/1e6)
 		} else if leading && cl.told.Swap(heard) != heard {
 			n.tracker.Touch(cl.session, cl.timeoutMS, heard/1e6)
+		}
+		if pause > 0 && heard < now {
+			// What was heard is as recent as if there had been no pause. That is no news
+			// for who keeps the sessions.
+			later := min(heard+max(int64(pause)-n.unheard(), 0), now)
+			if cl.heard.CompareAndSwap(heard, later) {
+				cl.told.CompareAndSwap(heard, later)
+				heard = later
+			}
 		}
 		if now-heard > int64(cl.timeoutMS)*1e6 {
 			if simbug.On("expire-on-follower") {

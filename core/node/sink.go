@@ -18,6 +18,8 @@ type sink struct {
 	now   int64
 	cl    *client // who waits for the next Reply
 	dirty []*client
+	// replied are those of dirty that have a reply, once each or more often.
+	replied []*client
 	// Sums over the batch.
 	replies, events, eventBytes int64
 	sumNS, maxNS                int64
@@ -92,6 +94,7 @@ func (s *sink) Reply(session int64, cxid int32, zxid int64, op int32, code zkerr
 	}
 	cl.pop()
 	c.Unlock()
+	s.replied = append(s.replied, cl)
 	s.replies++
 	s.sumNS += ns
 	s.maxNS = max(s.maxNS, ns)
@@ -150,7 +153,7 @@ func (s *sink) Event(watcher uint64, zxid int64, typ int32, path string) {
 	failpoint.Hit(failpoint.BeforeEvent)
 	cl.c.Lock()
 	if !cl.c.Gone() {
-		cl.c.SetOut(appendEvent(cl.c.Out(), zxid, typ, path))
+		cl.c.SetOut(appendEvent(cl.c.OutShort(), zxid, typ, path))
 		cl.stats.sent++
 		s.events++
 		s.eventBytes += int64(4 + proto.ReplyHeaderSize + 12 + len(path))
@@ -228,7 +231,11 @@ func (s *sink) finish() {
 	if queued {
 		n.kick()
 	}
+	n.letIn()
 	failpoint.Hit(failpoint.BeforeReply)
+	if s.events > inline {
+		flush(n, s.replied) // whoever asked for the change does not wait for all who watch
+	}
 	flush(n, s.dirty)
 	failpoint.Hit(failpoint.AfterReply)
 	n.sent.Add(s.replies + s.events)
@@ -239,6 +246,10 @@ func (s *sink) finish() {
 	}
 	if s.events > 0 {
 		n.cfg.Metrics.Add("watch_bytes", s.eventBytes)
+	}
+	clear(s.replied)
+	if s.replied = s.replied[:0]; cap(s.replied) > 4096 {
+		s.replied = nil
 	}
 	clear(s.dirty)
 	if s.dirty = s.dirty[:0]; cap(s.dirty) > 4096 {

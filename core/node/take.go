@@ -40,6 +40,12 @@ func (cl *client) take(b []byte, now int64) (taken int, err error) {
 		if cl.deaf {
 			continue
 		}
+		large := n.conns.IsLarge(size)
+		if large {
+			if err = n.conns.TakeLarge(size); err != nil {
+				break
+			}
+		}
 		e := entry{
 			xid:  int32(binary.BigEndian.Uint32(frame)),
 			op:   int32(binary.BigEndian.Uint32(frame[4:])),
@@ -51,11 +57,20 @@ func (cl *client) take(b []byte, now int64) (taken int, err error) {
 		case e.kind == kPing && !n.serving:
 			out = cl.answer(out, &e) // it tells that the server is there, not who leads
 			answered++
+			if large {
+				n.conns.GiveLarge(size)
+			}
 		case (cl.fifo.n == 0 || simbug.On("read-overtakes-write")) && !e.kind.waits() && cl.served():
 			if out = cl.answer(out, &e); e.kind == kRead || e.kind == kPing {
 				answered++
 			}
+			if large {
+				n.conns.GiveLarge(size)
+			}
 		default:
+			if large {
+				e.large = int32(size)
+			}
 			if len(e.body) > 0 {
 				if taken > keptAt+len(kept) || kept == nil {
 					kept, keptAt = bytes.Clone(b[at:window(b, at)]), at
@@ -121,7 +136,9 @@ func (cl *client) classify(e *entry) {
 	case op == proto.OpSASL:
 		e.kind, e.body = kSASL, nil
 	case engine.Known(e.op):
-		e.kind = kRead
+		if e.kind = kRead; cl.n.isLong(e) {
+			e.kind = kRewatch
+		}
 	default:
 		refuse(zkerr.Unimplemented)
 		e.last, cl.deaf = true, true

@@ -33,14 +33,45 @@ func TestFresh(t *testing.T) {
 	s.Add(1, 20000, 0)
 	s.Add(1, 2000, 500) // its client came back with less
 	s.Add(2, 4000, 0)
-	s.Fresh(10000)
-	for id, want := range map[int64]int64{1: 13000, 2: 15000} {
+	s.Add(3, 30000, 0)
+	s.Fresh(10000, 20000)
+	for id, want := range map[int64]int64{1: 13000, 2: 15000, 3: 31000} {
 		if end, ok := s.End(id); !ok || end != want {
 			t.Errorf("%d ends at %d, want %d", id, end, want)
 		}
 	}
 	if dead := s.Expire(14000); !slices.Equal(dead, []int64{1}) {
 		t.Errorf("expired %v", dead)
+	}
+}
+
+// TestPauses: what does not count of the time is added to every session's end, to the
+// millisecond: pauses of less than a tick add up to no more than they were.
+func TestPauses(t *testing.T) {
+	s := New(1000)
+	s.Add(1, 4000, 0)
+	for range 10 {
+		s.Pause(70)
+	}
+	s.Add(2, 4000, 1000)
+	for id, want := range map[int64]int64{1: 5700, 2: 5700} {
+		if end, ok := s.End(id); !ok || end != want {
+			t.Errorf("%d ends at %d, want %d", id, end, want)
+		}
+	}
+	if s.Next() != 5700 {
+		t.Errorf("the next end is at %d", s.Next())
+	}
+	if dead := s.Expire(5699); dead != nil {
+		t.Errorf("expired %v", dead)
+	}
+	s.Touch(2, 4000, 5000)
+	if dead := s.Expire(5700); !slices.Equal(dead, []int64{1}) {
+		t.Errorf("expired %v", dead)
+	}
+	s.Fresh(10000, 4000)
+	if end, _ := s.End(2); end != 14700 {
+		t.Errorf("after a fresh timeout: %d", end)
 	}
 }
 

@@ -4,8 +4,11 @@ import "slices"
 
 // A Table is the sessions that a leader keeps alive. It is not safe for
 // concurrent use.
+//
+// Inside, time is what has counted of it: less what Pause was told of.
 type Table struct {
 	tickMS  int64
+	lost    int64 // ms that did not count
 	byID    map[int64]tracked
 	buckets map[int64]*bucket // end → who is in it
 	next    int64             // the earliest bucket there may be; 0 if there is none
@@ -30,12 +33,13 @@ func New(tickMS int64) *Table {
 
 // Add tracks a session from now on; one that is tracked already is touched. The
 // timeout is what its client has now: shorter than before, it ends sooner.
-func (t *Table) Add(id int64, timeoutMS int32, now int64) { t.put(id, timeoutMS, now) }
+func (t *Table) Add(id int64, timeoutMS int32, now int64) { t.put(id, timeoutMS, now-t.lost) }
 
 // Touch says that a session was heard from at a time, which may be in the past: the
 // session ends no sooner for it. It reports false, and does nothing, if the session is
 // not tracked.
 func (t *Table) Touch(id int64, timeoutMS int32, at int64) bool {
+	at -= t.lost
 	was, ok := t.byID[id]
 	if ok && t.end(timeoutMS, at) > was.end {
 		t.put(id, timeoutMS, at)
@@ -74,10 +78,16 @@ func (t *Table) put(id int64, timeoutMS int32, now int64) {
 	b.ids = append(b.ids, id)
 }
 
-// Fresh gives every session the whole of its timeout from now on.
-func (t *Table) Fresh(now int64) {
+// Pause says that so many ms of the time until now do not count: every session ends
+// that much later. What was heard before the pause has been told before it.
+func (t *Table) Pause(ms int64) { t.lost += ms }
+
+// Fresh gives the sessions whose timeout is at most that long the whole of it from now on.
+func (t *Table) Fresh(now, atMostMS int64) {
 	for id, s := range t.byID { // the order of a bucket's sessions is nowhere seen
-		t.put(id, s.timeoutMS, now)
+		if int64(s.timeoutMS) <= atMostMS {
+			t.put(id, s.timeoutMS, now-t.lost)
+		}
 	}
 }
 
@@ -87,7 +97,7 @@ func (t *Table) Remove(id int64) { delete(t.byID, id) }
 // End is when a session expires unless it is touched.
 func (t *Table) End(id int64) (at int64, ok bool) {
 	s, ok := t.byID[id]
-	return s.end, ok
+	return s.end + t.lost, ok
 }
 
 // Len is the number of sessions.
@@ -95,11 +105,17 @@ func (t *Table) Len() int { return len(t.byID) }
 
 // Next is the time at which the next bucket ends, 0 if there is none. Nobody in
 // it need be alive still.
-func (t *Table) Next() int64 { return t.next }
+func (t *Table) Next() int64 {
+	if t.next == 0 {
+		return 0
+	}
+	return t.next + t.lost
+}
 
 // Expire forgets the sessions whose bucket has ended at now and returns them in
 // ascending order, so that the same table says the same everywhere.
 func (t *Table) Expire(now int64) []int64 {
+	now -= t.lost
 	var dead []int64
 	for t.next != 0 && t.next <= now {
 		end := t.next

@@ -34,8 +34,8 @@ func (r ref) modes() Mode     { return Mode(r) }
 // A Table is the watches of one node. It is not safe for concurrent use.
 type Table struct {
 	paths map[string]*entry
-	// watchers has what each watcher watches. A path that it has no mode on any
-	// more stays until the list is swept.
+	// watchers has what each watcher watches. What it has no mode on any more stays
+	// until the list is swept.
 	watchers map[uint64]*watcher
 	// total counts watches: one for each mode of a watcher on a path.
 	total int
@@ -47,14 +47,16 @@ type Table struct {
 // so that on a path that everybody watches one more is found and put in its
 // place without a map of its own.
 type entry struct {
-	path string // the name that map and watchers share
+	path string
 	refs []ref
 	one  [1]ref // where refs begin
 }
 
+// A watcher has entries, not their paths: with hundreds of watchers on a path it is
+// these eight bytes and the ref's that a watch costs.
 type watcher struct {
-	paths []string
-	live  int // how many different ones count
+	on   []*entry
+	live int // how many different ones count
 }
 
 // New makes an empty table.
@@ -95,7 +97,7 @@ func (t *Table) Add(w uint64, path string, m Mode) {
 		t.watchers[w] = own
 	}
 	e.refs = slices.Insert(e.refs, i, ref(w<<modeBits)|ref(m))
-	own.paths = append(own.paths, e.path)
+	own.on = append(own.on, e)
 	own.live++
 	t.count(m, 1)
 	t.sweep(w, own)
@@ -146,6 +148,7 @@ func (t *Table) Remove(w uint64, path string, m Mode) Mode {
 func (t *Table) keep(e *entry, refs []ref) {
 	if len(refs) == 0 {
 		delete(t.paths, e.path)
+		e.refs = nil // for watchers that still have it on their lists
 		return
 	}
 	if cap(refs) > 64 && len(refs) < cap(refs)/4 {
@@ -168,13 +171,13 @@ func (t *Table) left(w uint64) {
 // sweep drops the paths that w does not watch any more, once they are most of
 // its list.
 func (t *Table) sweep(w uint64, own *watcher) {
-	if len(own.paths) < 2*own.live+16 {
+	if len(own.on) < 2*own.live+16 {
 		return
 	}
-	slices.Sort(own.paths)
-	own.paths = slices.Compact(own.paths)
-	own.paths = slices.DeleteFunc(own.paths, func(p string) bool { return t.Has(w, p) == 0 })
-	own.paths = slices.Clip(slices.Clone(own.paths))
+	on := slices.DeleteFunc(own.on, func(e *entry) bool { _, ok := e.search(w); return !ok })
+	// What is left is in the table, and so each path is that of one entry.
+	slices.SortFunc(on, func(a, b *entry) int { return strings.Compare(a.path, b.path) })
+	own.on = slices.Clip(slices.Clone(slices.Compact(on)))
 }
 
 // Drop forgets all that w watches.
@@ -184,11 +187,7 @@ func (t *Table) Drop(w uint64) {
 		return
 	}
 	delete(t.watchers, w)
-	for _, path := range own.paths {
-		e := t.paths[path]
-		if e == nil {
-			continue
-		}
+	for _, e := range own.on {
 		if i, ok := e.search(w); ok {
 			t.count(e.refs[i].modes(), -1)
 			t.keep(e, slices.Delete(e.refs, i, i+1))

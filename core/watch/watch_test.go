@@ -3,6 +3,7 @@ package watch
 import (
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -123,8 +124,8 @@ func TestManyOnOnePathAndManyPaths(t *testing.T) {
 		table.Add(1, "/stays", Child)
 		table.Changed(p, nil)
 	}
-	if own := table.watchers[1]; len(own.paths) > 64 || own.live != 1 {
-		t.Errorf("%d paths for %d watches", len(own.paths), own.live)
+	if own := table.watchers[1]; len(own.on) > 64 || own.live != 1 {
+		t.Errorf("%d paths for %d watches", len(own.on), own.live)
 	}
 	table.Drop(1)
 	table.Drop(1)
@@ -228,5 +229,44 @@ func BenchmarkFireNothing(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		dst = t.Changed("/some/other/path", dst[:0])
+	}
+}
+
+// TestMemory: a watch on a path that many watch costs little more than its two references, one
+// on a path of its own not much more than the path and its place in a map.
+func TestMemory(t *testing.T) {
+	for _, tc := range []struct {
+		name            string
+		watchers, paths int // each watches all of them, or has so many of its own
+		own             bool
+		most            uint64
+	}{
+		{"all on one path", 20000, 1, false, 150}, // the watchers themselves, that watch no more
+		{"the same paths", 300, 200, false, 26},
+		{"paths of their own", 30, 1000, true, 180},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			table := New()
+			for w := range tc.watchers {
+				for p := range tc.paths {
+					path := fmt.Sprintf("/services/%08d", p)
+					if tc.own {
+						path = fmt.Sprintf("/services/%08d", w*tc.paths+p)
+					}
+					table.Add(uint64(w), path, Data)
+				}
+			}
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			each := (after.HeapAlloc - before.HeapAlloc) / uint64(tc.watchers*tc.paths)
+			t.Logf("%d bytes", each)
+			if each > tc.most {
+				t.Errorf("%d bytes each, want %d at most", each, tc.most)
+			}
+			runtime.KeepAlive(table)
+		})
 	}
 }

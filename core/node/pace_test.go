@@ -1,0 +1,200 @@
+package node
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/zkcore/zkcore/core/proto"
+	"github.com/zkcore/zkcore/core/zkerr"
+	"github.com/zkcore/zkcore/plugins/consensus"
+)
+
+// handPaced makes the pace take a step only when the test says so.
+func (r *rig) handPaced() {
+	r.n.mu.Lock()
+	defer r.n.mu.Unlock()
+	r.n.pace.hand = func() {}
+}
+
+func (r *rig) paceLine() int {
+	r.n.pace.mu.Lock()
+	defer r.n.pace.mu.Unlock()
+	return len(r.n.pace.line)
+}
+
+func watches(prefix string, n int) (paths []string) {
+	for i := range n {
+		paths = append(paths, fmt.Sprintf("%s%05d", prefix, i))
+	}
+	return paths
+}
+
+// TestPace: of a storm of clients that come back with many watches one takes one step at a
+// time, all have their turns, and between two steps others are served.
+func TestPace(t *testing.T) {
+	r := start(t, consensus.Leading, false, nil)
+	r.handPaced()
+	other := r.connect()
+	other.must(proto.OpCreate, create("/z", 0))
+	const crowd, each, steps = 20, 4 * rewatchStep, 4
+	var back []*peer
+	for i := range crowd {
+		p := r.connect()
+		p.send(proto.OpSetWatches, &proto.SetWatchesRequest{RelativeZxid: math.MaxInt64, Exist: watches(fmt.Sprintf("/c%d-", i), each)})
+		p.send(proto.OpGetData, get("/z"))
+		p.send(proto.OpSetData, set("/z", fmt.Sprint(i)))
+		back = append(back, p)
+	}
+	r.until("all to stand in line", func() bool { return r.paceLine() == crowd })
+	for step := range crowd * steps {
+		r.n.paceOn()
+		other.must(proto.OpSetData, set("/z", "other"))
+		if n := r.n.Info().Watches; n != min(step+1, crowd*steps)*rewatchStep {
+			t.Fatalf("%d watches after %d steps", n, step+1)
+		}
+	}
+	if n := r.paceLine(); n != 0 {
+		t.Errorf("%d are in line still", n)
+	}
+	for _, p := range back {
+		for range 3 {
+			if a := p.reply(); a.Err != zkerr.OK {
+				t.Fatal(a.Err)
+			}
+		}
+	}
+}
+
+// TestPacedChanges: what is changed while the watches are being set is told once, whether the step
+// that comes to it is before or after; an election in between changes nothing.
+func TestPacedChanges(t *testing.T) {
+	r := start(t, consensus.Leading, false, nil)
+	r.handPaced()
+	w, p := r.connect(), r.connect()
+	const n = 3 * rewatchStep
+	paths := watches("/n", n)
+	early, late := paths[5], paths[n-5]
+	for _, path := range []string{early, late, "/before"} {
+		p.must(proto.OpCreate, create(path, 0))
+	}
+	since := r.n.lastZxid()
+	p.must(proto.OpSetData, set("/before", "changed"))
+	w.send(proto.OpSetWatches2, &proto.SetWatches2Request{
+		SetWatchesRequest: proto.SetWatchesRequest{RelativeZxid: since, Data: []string{"/before", early, late}, Exist: watches("/e", n)},
+		Persistent:        []string{"/"},
+	})
+	w.send(proto.OpGetData, get(late))
+	r.until("it to stand in line", func() bool { return r.paceLine() == 1 })
+	r.n.paceOn()
+	p.must(proto.OpSetData, set(early, "changed"))
+	r.m.setRole(consensus.Looking)
+	r.n.paceOn() // nobody's turn
+	r.m.epoch()
+	r.until("it to stand in line again", func() bool { return r.paceLine() == 1 })
+	p.must(proto.OpCreate, create(fmt.Sprintf("/e%05d", n-1), 0))
+	for r.paceLine() > 0 {
+		r.n.paceOn()
+	}
+	p.must(proto.OpSetData, set(late, "changed"))
+	p.must(proto.OpCreate, create("/child", 0))
+	want := []string{
+		"3 /before", "3 " + early, fmt.Sprintf("1 /e%05d", n-1), // then the answer, and that to the read
+		"xid 1", "xid 2", "3 " + late, "4 /",
+	}
+	for i := range want {
+		a := w.reply()
+		got := fmt.Sprintf("xid %d", a.Xid)
+		if a.Xid == proto.XidNotification {
+			got = fmt.Sprintf("%d %s", a.event.Type, a.event.Path)
+		}
+		if got != want[i] {
+			t.Fatalf("frame %d: %s, want %s", i, got, want[i])
+		}
+	}
+}
+
+// TestRewatchInParts: a client whose watches do not go into one packet sends several, and each
+// is answered; one that is longer than jute.maxbuffer costs the connection, as ever.
+func TestRewatchInParts(t *testing.T) {
+	r := start(t, consensus.Leading, false, nil)
+	p := r.connect()
+	long := strings.Repeat("p", 900)
+	const parts, each = 8, 1000
+	for i := range parts {
+		p.send(proto.OpSetWatches, &proto.SetWatchesRequest{RelativeZxid: math.MaxInt64, Exist: watches(fmt.Sprintf("/%d-%s", i, long), each)})
+	}
+	p.send(proto.OpSetWatches, raw("\x7f\xff\xff\xff\xff"+strings.Repeat("x", 8000)))
+	for i := range parts {
+		if a := p.reply(); a.Err != zkerr.OK || len(a.body) > 0 {
+			t.Fatalf("part %d: %+v", i, a)
+		}
+	}
+	if a := p.reply(); a.Err != zkerr.MarshallingError {
+		t.Errorf("nonsense: %v", a.Err)
+	}
+	if n := r.n.Info().Watches; n != parts*each {
+		t.Errorf("%d watches", n)
+	}
+	go p.c.Write(p.request(proto.OpSetWatches, &proto.SetWatchesRequest{Exist: watches("/"+long, 1200)}))
+	p.ended()
+	r.until("the watches to be forgotten", func() bool { return r.n.Info().Watches == 0 })
+}
+
+// TestStormOfWatches: many clients come back at once with many watches, while others write.
+func TestStormOfWatches(t *testing.T) {
+	const crowd, each = 120, 400
+	r := start(t, consensus.Leading, false, func(c *Config) { c.MaxClientCnxns = 0 })
+	var peers []*peer
+	for range crowd {
+		peers = append(peers, r.connect())
+	}
+	other := r.connect()
+	other.must(proto.OpCreate, create("/z", 0))
+	for _, p := range peers {
+		p.c.Close()
+	}
+	var wg sync.WaitGroup
+	back := make([]*peer, crowd)
+	lost := make([]bool, crowd)
+	for i, p := range peers {
+		q := r.dial()
+		back[i] = q
+		wg.Go(func() {
+			q.sendConnect(&proto.ConnectRequest{TimeoutMS: sessionMS, SessionID: p.session, Passwd: p.passwd, HasReadOnly: true})
+			if q.greeted().SessionID != p.session {
+				lost[i] = true
+				return
+			}
+			q.must(proto.OpSetWatches, &proto.SetWatchesRequest{RelativeZxid: math.MaxInt64, Data: []string{"/z"}, Exist: watches(fmt.Sprintf("/c%d-", i), each)})
+		})
+	}
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	served := 0
+	for waiting := true; waiting; served++ {
+		other.must(proto.OpSetData, set("/", "x"))
+		select {
+		case <-done:
+			waiting = false
+		default:
+		}
+	}
+	for i, l := range lost {
+		if l {
+			t.Errorf("session %d is lost", i)
+		}
+	}
+	if n := r.n.Info().Watches; n != crowd*(each+1) {
+		t.Errorf("%d watches", n)
+	}
+	other.must(proto.OpSetData, set("/z", "now"))
+	for _, q := range back {
+		if a := q.reply(); a.Xid != proto.XidNotification || a.event.Path != "/z" {
+			t.Fatalf("%+v", a)
+		}
+	}
+	t.Logf("%d writes were answered meanwhile", served)
+}
