@@ -33,10 +33,9 @@ type crowd struct {
 	Fire     bool // everybody watches the first path, which is created then
 	Storm    bool // all connections break, and all sessions come back
 
-	members  []*member
-	stopping atomic.Bool
-	events   atomic.Int64
-	wg       sync.WaitGroup
+	members []*member
+	events  atomic.Int64
+	wg      sync.WaitGroup
 }
 
 // A member is one session of a crowd, over all its connections.
