@@ -40,7 +40,7 @@ func (n *Node) isLong(e *entry) bool {
 // startPaced puts the client in line if it has come to a long setWatches. The connection is
 // locked.
 func (cl *client) startPaced() {
-	if !cl.paced && cl.n.serving && cl.mustPace() {
+	if !cl.paced && cl.served() && cl.mustPace() {
 		cl.paced = true
 		cl.n.pace.put(cl)
 	}
@@ -70,7 +70,7 @@ func (n *Node) paceOn() {
 	cl.paced = false
 	queued := false
 	// With another role the client is put in line again, and goes on where it was.
-	if n.serving && cl.mustPace() {
+	if cl.served() && cl.mustPace() {
 		e := cl.fifo.head()
 		if cl.rewatch == nil {
 			cl.rewatch, e.code = engine.NewRewatch(e.op, e.body)

@@ -219,3 +219,22 @@ func TestNothingToShow(t *testing.T) {
 		}
 	}
 }
+
+// TestReadOnlyLongSetWatches: a client that comes back with much that it watches is answered without a leader too.
+func TestReadOnlyLongSetWatches(t *testing.T) {
+	bubble(t, mayRead, func(t *testing.T, r *rig, dial func() *peer) {
+		p := dial()
+		p.greet(&proto.ConnectRequest{TimeoutMS: 10000})
+		last := p.must(proto.OpCreate, create("/a", 0)).Zxid
+		p.c.Close()
+		leaderless(r)
+		q := dial()
+		q.greet(reader())
+		const many = 3 * rewatchStep
+		q.must(proto.OpSetWatches, &proto.SetWatchesRequest{RelativeZxid: last, Exist: watches("/w", many)})
+		q.must(proto.OpGetData, get("/a"))
+		if n := r.n.Info().Watches; n != many {
+			t.Errorf("%d watches", n)
+		}
+	})
+}

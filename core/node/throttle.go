@@ -69,11 +69,12 @@ func (cl *client) overdue(e *entry, now int64) bool {
 		n.cfg.Metrics.Add("stale_requests", 1)
 	}
 	if t.OpWaitMS > 0 && waited > t.OpWaitMS*1e6 {
-		switch {
-		case proto.Op(e.op) == proto.OpCloseSession, e.kind == kCreate, e.kind == kReclaim, e.kind == kPing, e.kind == kReply:
-		default:
-			e.kind, e.code = kReply, zkerr.ThrottledOp
-			n.cfg.Metrics.Add("throttled_ops", 1)
+		switch e.kind {
+		case kRead, kRewatch, kSync, kWrite: // what a client has asked for, and not what opens, changes or ends its session
+			if proto.Op(e.op) != proto.OpCloseSession {
+				e.kind, e.code = kReply, zkerr.ThrottledOp
+				n.cfg.Metrics.Add("throttled_ops", 1)
+			}
 		}
 	}
 	return true
