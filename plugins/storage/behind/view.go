@@ -172,6 +172,9 @@ func (v *view) Walk(fn func(path string, rec storage.Record) bool) error {
 		return v.st.base.Walk(fn)
 	}
 	stopped := false
+	// shown are the entries of the layers that the base has too: to ask it for each would take, of one in another
+	// process, as many calls.
+	shown := map[*entry]struct{}{}
 	var buf []byte
 	err := v.st.base.Walk(func(path string, rec storage.Record) bool {
 		buf = appendRecordKey(buf[:0], path)
@@ -180,6 +183,7 @@ func (v *view) Walk(fn func(path string, rec storage.Record) bool) error {
 				return true
 			}
 			rec = storage.Record{Head: e.head, Data: e.data}
+			shown[e] = struct{}{}
 		}
 		stopped = !fn(path, rec)
 		return !stopped
@@ -195,9 +199,7 @@ func (v *view) Walk(fn func(path string, rec storage.Record) bool) error {
 		if e.dead {
 			continue
 		}
-		if _, there, err := v.st.base.Get(pathOf(key)); err != nil {
-			return err
-		} else if there {
+		if _, there := shown[e]; there {
 			continue
 		}
 		if !fn(pathOf(key), storage.Record{Head: e.head, Data: e.data}) {
