@@ -1,6 +1,7 @@
 package behind
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -38,5 +39,45 @@ func TestContract(t *testing.T) {
 				},
 			})
 		})
+	}
+}
+
+// TestWalkAsksForNothing: a walk goes through the base once. Each question for one record may be a call to another
+// process.
+func TestWalkAsksForNothing(t *testing.T) {
+	inner := newPlain()
+	// What the base has already is gathered once more, and other things beside.
+	written := storage.Batch{Zxid: 1}
+	written.Put("/", nil, nil)
+	for i := range 100 {
+		written.Put(fmt.Sprintf("/a%02d", i), nil, []byte("old"))
+	}
+	if err := inner.Commit(&written); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(inner, Options{CacheBytes: 1 << 20, Interval: -1, GatherBytes: 1 << 30, GatherRecords: 1 << 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	b := storage.Batch{Zxid: 2}
+	for i := range 100 {
+		b.Put(fmt.Sprintf("/a%02d", i), nil, []byte("new"))
+		b.Put(fmt.Sprintf("/b%02d", i), nil, []byte("new"))
+	}
+	if err := s.Commit(&b); err != nil {
+		t.Fatal(err)
+	}
+	v := s.View()
+	defer v.Release()
+	before, walked := inner.gets, 0
+	err = v.Walk(func(path string, rec storage.Record) bool {
+		if walked++; path != "/" && string(rec.Data) != "new" {
+			t.Errorf("%s is %q", path, rec.Data)
+		}
+		return true
+	})
+	if err != nil || walked != 201 || inner.gets != before {
+		t.Errorf("%d records, %d questions, %v", walked, inner.gets-before, err)
 	}
 }

@@ -22,6 +22,7 @@ type plain struct {
 	hold    chan struct{} // a commit waits for it
 	commits int
 	views   int
+	gets    int // of all views
 }
 
 // A maplike never changes once it is the store's.
@@ -150,6 +151,9 @@ func (v *plainView) Release() {
 }
 
 func (v *plainView) Get(path string) (storage.Record, bool, error) {
+	v.p.mu.Lock()
+	v.p.gets++
+	v.p.mu.Unlock()
 	rec, ok := v.m.records[path]
 	return rec, ok, nil
 }
