@@ -95,7 +95,7 @@ var bugs = []bug{
 	{in: "raft", name: "ack-before-sync", what: "an entry is acked when it is written, before it is synced"},
 	{in: "raft", name: "vote-not-persisted", what: "term and vote are not written"},
 	{in: "raft", name: "state-before-log", what: "the state file names a term before the end of the one before it is in the log"},
-	{in: "raft", name: "blank-votes", what: "a server without any data votes at once"},
+	{in: "raft", name: "blank-votes", from: 865669064409, what: "a server without any data votes at once"},
 	{in: "raft", name: "leader-counts-unsynced", what: "the leader counts itself before the entry is on its own disk"},
 	{in: "raft", name: "vote-before-durable", what: "a server asks for votes before its term and its own vote are on the disk"},
 	{in: "raft", name: "lost-votes", what: "a server that lost what it had votes and acks"},
