@@ -47,6 +47,9 @@ func BelowQuota(path string) bool { return strings.HasPrefix(path, belowQuota) }
 // StatsPath is where what a quota measures is written down.
 func StatsPath(of string) string { return Quota + of + statsNode }
 
+// LimitsPath is where a client says what a quota allows.
+func LimitsPath(of string) string { return Quota + of + limitsNode }
+
 // Limits are what a quota allows: -1 is no limit. Before a soft limit there comes a
 // hard one, if there is one, and what is beyond that is refused.
 type Limits struct {
@@ -56,6 +59,15 @@ type Limits struct {
 
 // NoLimits is what a quota without a limit allows.
 var NoLimits = Limits{Count: -1, Bytes: -1, CountHard: -1, BytesHard: -1}
+
+// Append appends l as the data of a limits node, in the form of clients of 3.9: those of 3.4 take what stands behind
+// the second "=" for a part of the bytes and leave it.
+func (l Limits) Append(dst []byte) []byte {
+	dst = strconv.AppendInt(append(dst, "count="...), l.Count, 10)
+	dst = strconv.AppendInt(append(dst, ",bytes="...), l.Bytes, 10)
+	dst = strconv.AppendInt(append(dst, "=;byteHardLimit="...), l.BytesHard, 10)
+	return strconv.AppendInt(append(dst, ";countHardLimit="...), l.CountHard, 10)
+}
 
 // ParseLimits reads the data of a limits node: key=value, with commas or
 // semicolons between them. What follows a second "=" is ignored, as clients of 3.4

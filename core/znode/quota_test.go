@@ -73,3 +73,15 @@ func TestUsage(t *testing.T) {
 		}
 	}
 }
+
+// TestLimitsAppend: what is written is read again.
+func TestLimitsAppend(t *testing.T) {
+	for _, l := range []Limits{NoLimits, {1, 2, 3, 4}, {Count: 0, Bytes: -1, CountHard: 1 << 40, BytesHard: 0}} {
+		if got, ok := ParseLimits(l.Append(nil)); !ok || got != l {
+			t.Errorf("%s is %+v, want %+v", l.Append(nil), got, l)
+		}
+	}
+	if got := string(NoLimits.Append(nil)); got != "count=-1,bytes=-1=;byteHardLimit=-1;countHardLimit=-1" {
+		t.Error(got)
+	}
+}
