@@ -535,6 +535,11 @@ func (p *plan) startOnce(ctx context.Context, t target) (float64, error) {
 		return 0, err
 	}
 	defer cl.down()
+	return cl.timeStart(ctx)
+}
+
+// timeStart starts the first server and returns how many milliseconds it took to open a session.
+func (cl *cluster) timeStart(ctx context.Context) (float64, error) {
 	cmd, log, err := cl.command(0)
 	if err != nil {
 		return 0, err

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -57,23 +56,10 @@ const killedAfter = 2 * time.Second
 // openings stops a server that holds many znodes, starts it again, writes, kills it, and starts it again. The server
 // runs when it returns.
 func (p *plan) openings(ctx context.Context, cl *cluster) (o opening, err error) {
-	again := func(end func(*process) error) (float64, error) {
-		if err := end(cl.procs[0]); err != nil {
-			return 0, err
-		}
-		cmd, log, err := cl.command(0)
-		if err != nil {
-			return 0, err
-		}
-		defer log.Close()
-		ms, proc, err := timeStart(ctx, cmd, cl.servers[0])
-		if err != nil {
-			return 0, fmt.Errorf("%w\n%s", err, logTail(filepath.Join(cl.dirs[0], "log")))
-		}
-		cl.procs[0] = proc
-		return ms, nil
+	if err := cl.procs[0].terminate(); err != nil {
+		return o, err
 	}
-	if o.Clean, err = again((*process).terminate); err != nil {
+	if o.Clean, err = cl.timeStart(ctx); err != nil {
 		return o, fmt.Errorf("start after a clean stop: %w", err)
 	}
 	l := load{
@@ -83,8 +69,8 @@ func (p *plan) openings(ctx context.Context, cl *cluster) (o opening, err error)
 	if _, err := l.do(ctx); err != nil {
 		return o, err
 	}
-	o.Killed, err = again(func(p *process) error { p.kill(); return nil })
-	if err != nil {
+	cl.procs[0].kill()
+	if o.Killed, err = cl.timeStart(ctx); err != nil {
 		return o, fmt.Errorf("start after kill -9: %w", err)
 	}
 	return o, nil

@@ -31,10 +31,13 @@ func median(v []float64) float64 {
 	return (s[(n-1)/2] + s[n/2]) / 2
 }
 
+// longestStart is when a start is given up: one with many znodes on a slow machine takes its time.
+const longestStart = 5 * time.Minute
+
 // timeStart starts a server and returns the milliseconds from before its process was made until it
 // had opened a session.
 func timeStart(ctx context.Context, cmd *exec.Cmd, addr string) (float64, *process, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, longestStart)
 	defer cancel()
 	p, err := spawn(cmd)
 	if err != nil {
