@@ -23,6 +23,7 @@ stream() {
       cat "$out/$target"
       if [ "$code" = 0 ]; then
         printf '== %s passed in %d s\n' "$target" $((SECONDS - begun))
+        echo "$target" >>"$out/passed"
       else
         printf '== %s FAILED in %d s\n' "$target" $((SECONDS - begun))
         echo "$target" >>"$out/failed"
@@ -32,13 +33,19 @@ stream() {
   done
 }
 
+touch "$out/passed"
+# Each stream is a group of processes of its own, so that who interrupts this ends all of them.
+set -m
+trap 'for group in $(jobs -p); do kill -TERM -- "-$group" 2>/dev/null || true; done; exit 130' INT TERM
 if [ "${TEST_STREAMS:-2}" = 1 ]; then
-  stream "$*" || true
+  stream "$*" & # like the others: what counts is what passed
 else
   for targets in "$@"; do stream "$targets" & done
-  wait
 fi
-if [ -e "$out/failed" ]; then
-  echo "FAILED: $(paste -sd ' ' "$out/failed")"
+wait
+# All that was asked for has to have passed: a stream that ended in any other way has not.
+missing="$(comm -23 <(printf '%s\n' $* | sort) <(sort "$out/passed"))"
+if [ -n "$missing" ]; then
+  echo "FAILED or not run: $(echo $missing)"
   exit 1
 fi
