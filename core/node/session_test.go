@@ -455,6 +455,27 @@ func TestPause(t *testing.T) {
 	})
 }
 
+// TestPauseAndLongTimeout: a pause gives the whole of its timeout also to a session whose timeout is much longer.
+func TestPauseAndLongTimeout(t *testing.T) {
+	bubble(t, func(c *Config) { c.TickMS = 1000 }, func(t *testing.T, r *rig, dial func() *peer) {
+		p := dial()
+		p.greet(&proto.ConnectRequest{TimeoutMS: 20000})
+		time.Sleep(19 * time.Second)
+		synctest.Wait()
+		r.n.lastBeat.Add(-2e9)
+		time.Sleep(18 * time.Second)
+		synctest.Wait()
+		if _, ok := r.session(p.session); !ok {
+			t.Fatal("the session is gone within its timeout")
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if _, ok := r.session(p.session); ok {
+			t.Fatal("silence does not count any more")
+		}
+	})
+}
+
 // TestPauseAfterShorterTimeout: after a pause a session has the timeout that its client had last, not the longer one
 // that it was opened with, be the client here or gone.
 func TestPauseAfterShorterTimeout(t *testing.T) {
