@@ -87,6 +87,7 @@ var bugs = []bug{
 	{name: "flush-forgets-deletes", on: "bolt", what: "a record that is deleted stays in the file"},
 	{name: "empty-entries-not-written", on: "bolt", what: "an entry of a table that is empty, as of an ephemeral, is not written"},
 	{name: "cache-keeps-old", on: "bolt", what: "a record that the cache has stays there as it was when it changes"},
+	{name: "hot-keeps-old", on: "bolt", what: "a record that was read last is shown as it was when it changes"},
 	{name: "reset-keeps-cache", on: "bolt", what: "the cache keeps what it had of the state before a leader's snapshot"},
 	{name: "reset-keeps-file", on: "bolt", what: "a leader's snapshot goes into the file that there is"},
 	{name: "zxid-before-data", on: "bolt", what: "the zxid is in the file one transaction before the data"},

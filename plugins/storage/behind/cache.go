@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"sync"
 
+	"github.com/zkcore/zkcore/plugins/simbug"
 	"github.com/zkcore/zkcore/plugins/storage"
 )
 
@@ -21,6 +22,8 @@ import (
 type cache struct {
 	seed   maphash.Seed
 	shards []shard
+	hot    hot
+	gone   *hotRecord // of the commit that is being made
 }
 
 // A shard is a ring of entries. A new one is written at its head, and pushes out
@@ -59,7 +62,7 @@ func newCache(size int64) (*cache, error) {
 	for n < 64 && size/int64(2*n) >= minRing {
 		n *= 2
 	}
-	c := &cache{seed: maphash.MakeSeed(), shards: make([]shard, n)}
+	c := &cache{seed: maphash.MakeSeed(), shards: make([]shard, n), hot: newHot(size)}
 	// An eighth is for the index.
 	ring := int(size/8*7/int64(n)) &^ 7
 	for i := range c.shards {
@@ -164,6 +167,12 @@ func (s *shard) at(off int) []byte {
 
 // put makes e what a commit has made of path.
 func (c *cache) put(hash uint64, path string, commit uint64, e *entry) {
+	if slot := c.hot.slot(hash); slot != nil && !simbug.On("hot-keeps-old") {
+		if c.gone == nil || c.gone.from != commit {
+			c.gone = &hotRecord{from: commit}
+		}
+		slot.Store(c.gone)
+	}
 	s := c.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -185,6 +194,7 @@ func (c *cache) fill(hash uint64, path string, commit uint64, e *entry) {
 
 // clear forgets everything, because a commit has changed everything.
 func (c *cache) clear(commit uint64) {
+	c.hot.forget(commit)
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
@@ -303,5 +313,5 @@ func (c *cache) stats() (used, hits, misses int64) {
 		misses += s.misses
 		s.mu.Unlock()
 	}
-	return used, hits, misses
+	return used, hits + c.hot.hits(), misses
 }

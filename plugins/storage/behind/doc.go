@@ -13,7 +13,8 @@
 // A layer (layer.go) is an ordered map that never changes: a commit makes a new one
 // that shares with the last what is the same. So a view is three pointers, it stays
 // what it is without a lock, and it keeps alive what it shows and no more. The cache
-// (cache.go) knows from which commit on what it holds is valid.
+// (cache.go) knows from which commit on what it holds is valid, and so do the slots
+// before it that have what was read last (hot.go).
 //
 // # What is durable
 //

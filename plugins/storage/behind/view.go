@@ -39,6 +39,24 @@ func (v *view) Get(path string) (storage.Record, bool, error) {
 	}
 	c := v.s.cache
 	hash := c.hash(path)
+	slot := c.hot.slot(hash)
+	if slot == nil {
+		return v.get(hash, path)
+	}
+	rec, was, ok := slot.get(path, v.st.commit)
+	if ok {
+		return rec, true, nil
+	}
+	rec, ok, err := v.get(hash, path)
+	if ok && err == nil {
+		slot.keep(was, path, rec, v.st.commit)
+	}
+	return rec, ok, err
+}
+
+// get is Get without the hot records.
+func (v *view) get(hash uint64, path string) (storage.Record, bool, error) {
+	c := v.s.cache
 	if rec, ok, known := c.get(hash, path, v.st.commit); known {
 		return rec, ok, nil
 	}
