@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"cmp"
 	"math/bits"
 	"slices"
 	"strings"
@@ -22,14 +23,13 @@ const (
 // Any is all modes.
 const Any = Data | Child | Persistent | Recursive
 
-// A watcher is up to 2⁵⁶; it stands in the upper bits of a ref, its modes in the
-// lower ones.
-const modeBits = 8
+// A ref is a watcher's place in Table.numbers, above its modes. There is room for 2²⁸ watchers at a time, which
+// is more than a machine has connections.
+type ref uint32
 
-type ref uint64
+const modeBits = 4
 
-func (r ref) watcher() uint64 { return uint64(r) >> modeBits }
-func (r ref) modes() Mode     { return Mode(r) }
+func (r ref) modes() Mode { return Mode(r) & Any }
 
 // A Table is the watches of one node. It is not safe for concurrent use.
 type Table struct {
@@ -37,14 +37,17 @@ type Table struct {
 	// watchers has what each watcher watches. What it has no mode on any more stays
 	// until the list is swept.
 	watchers map[uint64]*watcher
+	// numbers has the number of each watcher, at its place; a place that is left is given away again.
+	numbers []uint64
+	left    []uint32
 	// total counts watches: one for each mode of a watcher on a path.
 	total int
 	// recursive counts those that make it necessary to look above a path.
 	recursive int
 }
 
-// An entry is who watches a path: most often one or two. The refs are in order,
-// so that on a path that everybody watches one more is found and put in its
+// An entry is who watches a path: most often one or two. The refs are in the order of
+// the watchers' numbers, so that on a path that everybody watches one more is found and put in its
 // place without a map of its own.
 type entry struct {
 	path string
@@ -53,10 +56,11 @@ type entry struct {
 }
 
 // A watcher has entries, not their paths: with hundreds of watchers on a path it is
-// these eight bytes and the ref's that a watch costs.
+// these eight bytes and the ref's four that a watch costs.
 type watcher struct {
-	on   []*entry
-	live int // how many different ones count
+	on    []*entry
+	live  int // how many different ones count
+	place uint32
 }
 
 // New makes an empty table.
@@ -64,16 +68,32 @@ func New() *Table {
 	return &Table{paths: map[string]*entry{}, watchers: map[uint64]*watcher{}}
 }
 
-func (e *entry) search(w uint64) (int, bool) {
-	return slices.BinarySearchFunc(e.refs, w, func(r ref, w uint64) int {
-		switch a := r.watcher(); {
-		case a < w:
-			return -1
-		case a > w:
-			return 1
-		}
-		return 0
-	})
+// watcher is whose ref it is.
+func (t *Table) watcher(r ref) uint64 { return t.numbers[r>>modeBits] }
+
+func (t *Table) search(e *entry, w uint64) (int, bool) {
+	return slices.BinarySearchFunc(e.refs, w, func(r ref, w uint64) int { return cmp.Compare(t.watcher(r), w) })
+}
+
+// arrive gives w a place.
+func (t *Table) arrive(w uint64) *watcher {
+	own := &watcher{}
+	if n := len(t.left); n > 0 {
+		own.place = t.left[n-1]
+		t.left = t.left[:n-1]
+		t.numbers[own.place] = w
+	} else {
+		own.place = uint32(len(t.numbers))
+		t.numbers = append(t.numbers, w)
+	}
+	t.watchers[w] = own
+	return own
+}
+
+// leave takes the place of w away. No ref to it is left.
+func (t *Table) leave(w uint64, own *watcher) {
+	delete(t.watchers, w)
+	t.left = append(t.left, own.place)
 }
 
 // Add makes w watch path in the modes of m, beside those it has there already.
@@ -85,7 +105,7 @@ func (t *Table) Add(w uint64, path string, m Mode) {
 		e.refs = e.one[:0]
 		t.paths[e.path] = e
 	}
-	i, there := e.search(w)
+	i, there := t.search(e, w)
 	if there {
 		t.count(m&^e.refs[i].modes(), 1)
 		e.refs[i] |= ref(m)
@@ -93,14 +113,21 @@ func (t *Table) Add(w uint64, path string, m Mode) {
 	}
 	own := t.watchers[w]
 	if own == nil {
-		own = &watcher{}
-		t.watchers[w] = own
+		own = t.arrive(w)
 	}
-	e.refs = slices.Insert(e.refs, i, ref(w<<modeBits)|ref(m))
-	own.on = append(own.on, e)
+	e.refs = slices.Insert(roomy(e.refs), i, ref(own.place<<modeBits)|ref(m))
+	own.on = append(roomy(own.on), e)
 	own.live++
 	t.count(m, 1)
 	t.sweep(w, own)
+}
+
+// roomy makes room for one more. It leaves less room than append does, for there may be millions of these lists' elements.
+func roomy[T any](s []T) []T {
+	if len(s) < cap(s) || len(s) == 0 {
+		return s
+	}
+	return append(make([]T, 0, len(s)+len(s)/8+1), s...)
 }
 
 func (t *Table) count(m Mode, n int) {
@@ -116,7 +143,7 @@ func (t *Table) Has(w uint64, path string) Mode {
 	if e == nil {
 		return 0
 	}
-	if i, ok := e.search(w); ok {
+	if i, ok := t.search(e, w); ok {
 		return e.refs[i].modes()
 	}
 	return 0
@@ -128,7 +155,7 @@ func (t *Table) Remove(w uint64, path string, m Mode) Mode {
 	if e == nil {
 		return 0
 	}
-	i, ok := e.search(w)
+	i, ok := t.search(e, w)
 	if !ok {
 		return 0
 	}
@@ -139,7 +166,7 @@ func (t *Table) Remove(w uint64, path string, m Mode) Mode {
 	t.count(had, -1)
 	if e.refs[i] &^= ref(had); e.refs[i].modes() == 0 {
 		t.keep(e, slices.Delete(e.refs, i, i+1))
-		t.left(w)
+		t.lost(w)
 	}
 	return had
 }
@@ -157,12 +184,12 @@ func (t *Table) keep(e *entry, refs []ref) {
 	e.refs = refs
 }
 
-// left takes note that w has no mode any more on one of its paths.
-func (t *Table) left(w uint64) {
+// lost takes note that w has no mode any more on one of its paths.
+func (t *Table) lost(w uint64) {
 	own := t.watchers[w]
 	own.live--
 	if own.live == 0 {
-		delete(t.watchers, w)
+		t.leave(w, own)
 		return
 	}
 	t.sweep(w, own)
@@ -174,7 +201,7 @@ func (t *Table) sweep(w uint64, own *watcher) {
 	if len(own.on) < 2*own.live+16 {
 		return
 	}
-	on := slices.DeleteFunc(own.on, func(e *entry) bool { _, ok := e.search(w); return !ok })
+	on := slices.DeleteFunc(own.on, func(e *entry) bool { _, ok := t.search(e, w); return !ok })
 	// What is left is in the table, and so each path is that of one entry.
 	slices.SortFunc(on, func(a, b *entry) int { return strings.Compare(a.path, b.path) })
 	own.on = slices.Clip(slices.Clone(slices.Compact(on)))
@@ -186,13 +213,13 @@ func (t *Table) Drop(w uint64) {
 	if own == nil {
 		return
 	}
-	delete(t.watchers, w)
 	for _, e := range own.on {
-		if i, ok := e.search(w); ok {
+		if i, ok := t.search(e, w); ok {
 			t.count(e.refs[i].modes(), -1)
 			t.keep(e, slices.Delete(e.refs, i, i+1))
 		}
 	}
+	t.leave(w, own)
 }
 
 // Empty says that nobody watches anything.
@@ -213,7 +240,7 @@ func (t *Table) Each(fn func(path string, watcher uint64, m Mode)) {
 	slices.Sort(paths)
 	for _, p := range paths {
 		for _, r := range t.paths[p].refs {
-			fn(p, r.watcher(), r.modes())
+			fn(p, t.watcher(r), r.modes())
 		}
 	}
 }
@@ -258,7 +285,7 @@ func (t *Table) fire(path string, once Mode, dst []uint64) []uint64 {
 		if e := t.paths[path]; e != nil {
 			for _, r := range e.refs {
 				if r.modes()&Recursive != 0 {
-					dst = append(dst, r.watcher())
+					dst = append(dst, t.watcher(r))
 				}
 			}
 		}
@@ -282,7 +309,7 @@ func (t *Table) fireAt(path string, once, m Mode, dst []uint64) []uint64 {
 	kept := e.refs[:0]
 	for _, r := range e.refs {
 		if r.modes()&m != 0 {
-			dst = append(dst, r.watcher())
+			dst = append(dst, t.watcher(r))
 		}
 		if used := r.modes() & once; used != 0 && !simbug.On("watch-fires-twice") {
 			t.count(used, -1)
@@ -298,7 +325,7 @@ func (t *Table) fireAt(path string, once, m Mode, dst []uint64) []uint64 {
 	t.keep(e, kept)
 	for _, w := range dst[fired:] {
 		if len(kept) == 0 || t.Has(w, path) == 0 {
-			t.left(w)
+			t.lost(w)
 		}
 	}
 	return dst

@@ -242,7 +242,7 @@ func TestMemory(t *testing.T) {
 		most            uint64
 	}{
 		{"all on one path", 20000, 1, false, 150}, // the watchers themselves, that watch no more
-		{"the same paths", 300, 200, false, 26},
+		{"the same paths", 300, 200, false, 16},
 		{"paths of their own", 30, 1000, true, 180},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
