@@ -22,7 +22,7 @@ import (
 type cache struct {
 	seed   maphash.Seed
 	shards []shard
-	hot    hot
+	hot    *hot
 	gone   *hotRecord // of the commit that is being made
 }
 
@@ -171,7 +171,7 @@ func (c *cache) put(hash uint64, path string, commit uint64, e *entry) {
 		if c.gone == nil || c.gone.from != commit {
 			c.gone = &hotRecord{from: commit}
 		}
-		slot.Store(c.gone)
+		c.hot.drop(slot, c.gone)
 	}
 	s := c.shard(hash)
 	s.mu.Lock()
@@ -313,5 +313,5 @@ func (c *cache) stats() (used, hits, misses int64) {
 		misses += s.misses
 		s.mu.Unlock()
 	}
-	return used, hits + c.hot.hits(), misses
+	return used, hits + c.hot.hits.Load(), misses
 }

@@ -2,6 +2,7 @@ package behind
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 
@@ -14,12 +15,14 @@ import (
 //
 // In a slot that number never falls. So whoever has read a record from a view, and has taken his
 // time, can't put it over what a later commit has left there.
-type hot []hotSlot
-
-type hotSlot struct {
-	atomic.Pointer[hotRecord]
-	hits atomic.Int64
+type hot struct {
+	slots []hotSlot
+	most  int64        // bytes that they may hold
+	bytes atomic.Int64 // that they hold
+	hits  atomic.Int64 // about
 }
+
+type hotSlot = atomic.Pointer[hotRecord]
 
 // A hotRecord is what a slot holds; without a path nothing but the number.
 type hotRecord struct {
@@ -28,58 +31,75 @@ type hotRecord struct {
 	from uint64
 }
 
+func (r *hotRecord) size() int64 {
+	if r == nil || r.path == "" {
+		return 0
+	}
+	return int64(len(r.path)+len(r.rec.Head)+len(r.rec.Data)) + 96
+}
+
 const (
-	maxHotSlots = 1 << 13
+	maxHotSlots = 1 << 15
 	// maxHot bounds what one slot holds.
 	maxHot = 2 << 10
+	// countEvery is how many hits are one that is counted: a number that all processors
+	// write costs more than the record.
+	countEvery = 64
 )
 
-// newHot makes so many slots that what they hold, which is beside what the cache takes, is at most an eighth of its size.
-func newHot(cacheBytes int64) hot {
+// newHot makes slots for an eighth of the cache's size, which they take beside it: as many as there may be of small records.
+func newHot(cacheBytes int64) *hot {
+	h := &hot{most: cacheBytes / 8}
 	n := 0
-	for next := 16; next <= maxHotSlots && int64(next)*maxHot <= cacheBytes/8; next *= 2 {
+	for next := 16; next <= maxHotSlots && int64(next)*256 <= h.most; next *= 2 {
 		n = next
 	}
-	return make(hot, n)
+	h.slots = make([]hotSlot, n)
+	return h
 }
 
 // slot is nil if there are none.
-func (h hot) slot(hash uint64) *hotSlot {
-	if len(h) == 0 {
+func (h *hot) slot(hash uint64) *hotSlot {
+	if len(h.slots) == 0 {
 		return nil
 	}
-	return &h[hash%uint64(len(h))]
+	return &h.slots[hash%uint64(len(h.slots))]
 }
 
 // get returns what a view of that commit may see. Without a record was is what keep is to be given.
-func (s *hotSlot) get(path string, commit uint64) (rec storage.Record, was *hotRecord, ok bool) {
-	was = s.Load()
+func (h *hot) get(slot *hotSlot, path string, commit uint64) (rec storage.Record, was *hotRecord, ok bool) {
+	was = slot.Load()
 	if was != nil && was.from <= commit && was.path == path {
-		s.hits.Add(1)
+		if rand.Uint32()%countEvery == 0 {
+			h.hits.Add(countEvery)
+		}
 		return was.rec, was, true
 	}
 	return rec, was, false
 }
 
 // keep takes what a view of that commit has read.
-func (s *hotSlot) keep(was *hotRecord, path string, rec storage.Record, commit uint64) {
+func (h *hot) keep(slot *hotSlot, was *hotRecord, path string, rec storage.Record, commit uint64) {
 	if len(path)+len(rec.Head)+len(rec.Data) > maxHot || was != nil && was.from > commit {
 		return
 	}
-	s.CompareAndSwap(was, &hotRecord{path: strings.Clone(path), rec: storage.Record{Head: bytes.Clone(rec.Head), Data: bytes.Clone(rec.Data)}, from: commit})
+	r := &hotRecord{path: strings.Clone(path), rec: storage.Record{Head: bytes.Clone(rec.Head), Data: bytes.Clone(rec.Data)}, from: commit}
+	more := r.size() - was.size()
+	if more > 0 && h.bytes.Load()+more > h.most {
+		return
+	}
+	if slot.CompareAndSwap(was, r) {
+		h.bytes.Add(more)
+	}
 }
+
+// drop gives a slot away, for a commit that has gone into gone.
+func (h *hot) drop(slot *hotSlot, gone *hotRecord) { h.bytes.Add(-slot.Swap(gone).size()) }
 
 // forget gives away all slots, for a commit.
-func (h hot) forget(commit uint64) {
+func (h *hot) forget(commit uint64) {
 	gone := &hotRecord{from: commit}
-	for i := range h {
-		h[i].Store(gone)
+	for i := range h.slots {
+		h.drop(&h.slots[i], gone)
 	}
-}
-
-func (h hot) hits() (n int64) {
-	for i := range h {
-		n += h[i].hits.Load()
-	}
-	return n
 }

@@ -43,13 +43,13 @@ func (v *view) Get(path string) (storage.Record, bool, error) {
 	if slot == nil {
 		return v.get(hash, path)
 	}
-	rec, was, ok := slot.get(path, v.st.commit)
+	rec, was, ok := c.hot.get(slot, path, v.st.commit)
 	if ok {
 		return rec, true, nil
 	}
 	rec, ok, err := v.get(hash, path)
 	if ok && err == nil {
-		slot.keep(was, path, rec, v.st.commit)
+		c.hot.keep(slot, was, path, rec, v.st.commit)
 	}
 	return rec, ok, err
 }
