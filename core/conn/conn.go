@@ -37,6 +37,8 @@ type Conn struct {
 	port  Port // nil: nc is a real one, and a goroutine reads it
 	since time.Time
 	count *int // connections of the listener
+	// placed: it counts against the limits. The places' lock guards it, and count.
+	placed bool
 
 	client Client
 	input
@@ -149,6 +151,7 @@ func (c *Conn) closeLocked(why error) {
 	}
 	c.closed, c.why = true, why
 	c.cond.Broadcast()
+	c.srv.places.giveBack(c)
 	c.nc.Close()
 }
 

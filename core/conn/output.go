@@ -141,6 +141,7 @@ func (c *Conn) shutLocked() {
 		return
 	}
 	c.shut = true
+	c.srv.places.giveBack(c)
 	half, ok := c.nc.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {
 		c.closeLocked(nil)

@@ -38,9 +38,7 @@ func (s *Server) Attach(p Port) *Conn {
 	if !s.enter(c) {
 		c.Close(nil)
 	}
-	s.mu.Lock()
-	s.perIP[c.ip]++
-	s.mu.Unlock()
+	s.places.take(c, 0, 0)
 	return c
 }
 

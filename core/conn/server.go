@@ -91,8 +91,9 @@ type Server struct {
 	mu        sync.Mutex
 	listeners map[net.Listener]*int // how many connections each has
 	conns     map[uint64]*Conn
-	perIP     map[netip.Addr]int
 	closed    bool
+
+	places places
 
 	wg sync.WaitGroup // accept loops, connections, writers
 }
@@ -122,7 +123,7 @@ func NewServer(cfg Config) *Server {
 	}
 	return &Server{
 		cfg: cfg, cold: make(chan struct{}, coldAtOnce()), log: limiter{log: cfg.Log, now: cfg.Now},
-		listeners: map[net.Listener]*int{}, conns: map[uint64]*Conn{}, perIP: map[netip.Addr]int{},
+		listeners: map[net.Listener]*int{}, conns: map[uint64]*Conn{}, places: places{perIP: map[netip.Addr]int{}},
 	}
 }
 
@@ -248,12 +249,11 @@ func (s *Server) Add(nc net.Conn, count *int) {
 	c := newConn(s, nc)
 	c.count = count
 	s.mu.Lock()
-	why := s.refuse(c)
+	why := "the server is stopping"
+	if !s.closed {
+		why = s.places.take(c, s.cfg.MaxPerIP, s.cfg.Max)
+	}
 	if why == "" {
-		s.perIP[c.ip]++
-		if count != nil {
-			*count++
-		}
 		s.wg.Add(1)
 	}
 	s.mu.Unlock()
@@ -269,18 +269,6 @@ func (s *Server) Add(nc net.Conn, count *int) {
 	go c.serve()
 }
 
-func (s *Server) refuse(c *Conn) string {
-	switch {
-	case s.closed:
-		return "the server is stopping"
-	case s.cfg.MaxPerIP > 0 && c.ip.IsValid() && s.perIP[c.ip] >= s.cfg.MaxPerIP:
-		return "too many connections from this address: maxClientCnxns"
-	case c.count != nil && s.cfg.Max > 0 && *c.count >= s.cfg.Max:
-		return "too many connections in all: maxCnxns, or the limit of descriptors"
-	}
-	return ""
-}
-
 // enter makes a connection known, now that it has a client. False: the server is
 // closed.
 func (s *Server) enter(c *Conn) bool {
@@ -294,12 +282,6 @@ func (s *Server) remove(c *Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c.ID)
-	if s.perIP[c.ip]--; s.perIP[c.ip] <= 0 {
-		delete(s.perIP, c.ip)
-	}
-	if c.count != nil {
-		*c.count--
-	}
 }
 
 func (s *Server) add(name string, n int64) {

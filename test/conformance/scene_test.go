@@ -1,9 +1,11 @@
 package conformance
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/zkcore/zkcore/core/jute"
@@ -22,6 +24,7 @@ type scene struct {
 	admin    *admin
 	base     string // the row's own znode
 	limited  bool   // the row speaks of that znode's quota
+	left     bool   // the row's sessions are left to their timeouts
 	first    int64  // the last zxid before the row
 	last     int64  // the highest seen
 	times    map[int64]int64
@@ -116,7 +119,7 @@ func (sc *scene) begin(r *row) error {
 	sc.clients = make(map[string]*client)
 	sc.sessions = make(map[string]*session)
 	sc.order, sc.names = nil, nil
-	sc.base, sc.limited = "", false
+	sc.base, sc.limited, sc.left = "", false, r.has("sessions are left")
 	if !r.has("no znode of its own") {
 		sc.admin.count++
 		base := fmt.Sprintf("/c%d", sc.admin.count)
@@ -140,6 +143,9 @@ func (sc *scene) end() error {
 		}
 	}
 	for _, name := range sc.names {
+		if sc.left {
+			break
+		}
 		if err := sc.close(sc.sessions[name]); err != nil {
 			return fmt.Errorf("session of %s: %w", name, err)
 		}
@@ -237,6 +243,9 @@ func (sc *scene) connect(name string, line []string, more []*request) ([]string,
 		return nil, err
 	}
 	c, err := sc.dial(name)
+	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		return []string{"closed"}, nil // before this side knew that it was open
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -313,6 +322,15 @@ func (sc *scene) step(s *step) ([]string, error) {
 
 func (sc *scene) act(name string, line []string, rest [][]string, ends bool) ([]string, error) {
 	switch line[0] {
+	case "crowd":
+		// Clients come until one is sent away.
+		for i := range 100 {
+			lines, err := sc.connect(fmt.Sprintf("%s%d", name, i), line[1:], nil)
+			if err != nil || !strings.HasPrefix(lines[0], "connected") {
+				return lines, err
+			}
+		}
+		return nil, fmt.Errorf("nobody is sent away")
 	case "connect":
 		if c := sc.clients[name]; c != nil && c.open {
 			return nil, fmt.Errorf("%s is connected", name)

@@ -35,6 +35,12 @@ var configurations = []configuration{
 	{name: "soon-gone", extra: map[string]string{"znode.container.checkIntervalMs": "100"}},
 	{name: "old", tree: old},
 	{name: "small-buffer", extra: map[string]string{"jute.maxbuffer": "4096"}},
+	// One of these connections is the admin's.
+	{name: "limit-of-an-address", extra: map[string]string{"maxClientCnxns": "3"}},
+	{name: "limit-of-all", extra: map[string]string{"maxCnxns": "3"}},
+	{name: "limit-of-tokens", extra: map[string]string{"connection_throttle_tokens": "9", "connection_throttle_fill_time": "1000000000"}},
+	{name: "limit-of-large", extra: map[string]string{"largeRequestThreshold": "1000", "largeRequestMaxBytes": "2000"}},
+	{name: "limit-of-requests", extra: map[string]string{"globalOutstandingLimit": "1", "request_throttle_max_requests": "1", "request_throttle_stall_time": "10"}},
 	// A standalone server has no local sessions: these are ensembles of one.
 	{name: "local-sessions", one: true, extra: map[string]string{"standaloneEnabled": "false", "localSessionsEnabled": "true"}},
 	{name: "local-upgrade", one: true, extra: map[string]string{"standaloneEnabled": "false", "localSessionsEnabled": "true", "localSessionsUpgradingEnabled": "true"}},
