@@ -15,6 +15,7 @@ import (
 // leader does.
 type Request struct {
 	Session int64
+	Local   bool      // no txn has opened the session: one server alone knows it
 	IDs     []jute.ID // who asks
 	Op      proto.Op
 	Body    []byte // the request record
@@ -33,7 +34,7 @@ type Result struct {
 func (m *Model) Write(zxid, timeMS int64, q Request) Result {
 	m.zxid = zxid
 	m.undo, m.changes = m.undo[:0], m.changes[:0]
-	w := write{m: m, now: timeMS, session: q.Session, ids: q.IDs}
+	w := write{m: m, now: timeMS, session: q.Session, local: q.Local, ids: q.IDs}
 	if m.opts.EnforceQuota {
 		w.quotas = m.quotas()
 	}
@@ -51,6 +52,7 @@ type write struct {
 	m       *Model
 	now     int64
 	session int64
+	local   bool
 	ids     []jute.ID
 	multi   bool
 	quotas  map[string]quota // before it, if they are enforced
@@ -94,7 +96,7 @@ func (w *write) do(q *Request) (zkerr.Code, []byte) {
 	if code := w.mode(&o); code != zkerr.OK {
 		return code, nil
 	}
-	if !m.Open(q.Session) {
+	if !q.Local && !m.Open(q.Session) {
 		return zkerr.SessionExpired, nil
 	}
 	res, code := w.one(&o)
@@ -144,7 +146,7 @@ func (w *write) several(q *Request) (zkerr.Code, []byte) {
 	if proto.Unmarshal(q.Body, &req) != nil {
 		return zkerr.MarshallingError, nil
 	}
-	if !w.m.Open(q.Session) {
+	if !q.Local && !w.m.Open(q.Session) {
 		return zkerr.SessionExpired, nil
 	}
 	w.multi = true
@@ -217,6 +219,10 @@ func (w *write) create(o *op) (proto.MultiResult, zkerr.Code) {
 	m := w.m
 	var res proto.MultiResult
 	path := o.Path
+	ephemeral := o.Op != proto.OpCreateContainer && (o.Flags == 1 || o.Flags == 3)
+	if ephemeral && w.local {
+		return res, zkerr.EphemeralOnLocalSession
+	}
 	if !strings.Contains(path, "/") || strings.Contains(path, "\x00") {
 		return res, zkerr.BadArguments
 	}
@@ -262,7 +268,7 @@ func (w *write) create(o *op) (proto.MultiResult, zkerr.Code) {
 		if o.Op != proto.OpCreate2 {
 			res.Op = proto.OpCreate
 		}
-		if o.Flags == 1 || o.Flags == 3 {
+		if ephemeral {
 			n.Kind, n.Owner = Ephemeral, w.session
 		}
 	}

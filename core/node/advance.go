@@ -2,6 +2,7 @@ package node
 
 import (
 	"github.com/zkcore/zkcore/core/engine"
+	"github.com/zkcore/zkcore/core/simbug"
 	"github.com/zkcore/zkcore/core/zkerr"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
@@ -47,7 +48,7 @@ func (cl *client) advance() (queued bool) {
 			it.req = consensus.Request{Session: cl.session, Cxid: e.xid, Op: e.op, Body: e.body}
 			if e.kind == kWrite {
 				it.req.Auth = cl.auth
-				if e.local && (!n.cfg.Mixed || n.role.State == consensus.Leading) {
+				if e.local && !simbug.On("local-unmarked") && (!n.cfg.Mixed || n.role.State == consensus.Leading) {
 					it.req.Auth = engine.MarkLocal(cl.auth) // a leader of Apache's would wonder
 				}
 			}

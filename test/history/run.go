@@ -24,10 +24,11 @@ type Run struct {
 // About says how a run was made.
 type About struct {
 	Name string `json:"name,omitempty"` // the seed or the command that makes it again
-	// ExtendedTypes, EnforceQuota, SuperDigest, ConfigText and ConfigVersion are what the servers
+	// ExtendedTypes, EnforceQuota, LocalSessions, SuperDigest, ConfigText and ConfigVersion are what the servers
 	// were configured with, as in the engine's options.
 	ExtendedTypes bool   `json:"extendedTypes,omitempty"`
 	EnforceQuota  bool   `json:"enforceQuota,omitempty"`
+	LocalSessions bool   `json:"localSessions,omitempty"` // no txn opens a session, unless it is to have an ephemeral
 	SuperDigest   string `json:"superDigest,omitempty"`
 	ConfigText    string `json:"configText,omitempty"`
 	ConfigVersion int64  `json:"configVersion,omitempty"`

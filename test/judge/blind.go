@@ -245,7 +245,7 @@ func (c *court) ownEphemerals(*Options) {
 			// And no other session's that this client was told is over.
 			if owner := c.sessions[s.stat.EphemeralOwner]; owner != nil && owner != o.conn.session {
 				for _, cn := range c.conns {
-					if cn.refused >= 0 && cn.client == o.conn.client && cn.asked == owner.id && cn.refused < o.call && !cn.shownWrong {
+					if cn.refused >= 0 && cn.client == o.conn.client && cn.asked == owner.id && cn.refused < o.call && !cn.shownWrong && !c.unknown(cn) {
 						c.v.add("I21", fmt.Sprintf("%s finds %s of session 0x%x, which its client was told is over", o, s.path, owner.id), cn.refused, o.call, o.reply)
 					}
 				}

@@ -291,7 +291,7 @@ func (c *court) findFloors() {
 		if cn.connecting >= 0 {
 			calls[cn.connecting] = &cn.floor
 		}
-		if s := cn.session; s != nil && cn.asked == 0 && s.opened != nil {
+		if s := cn.session; s != nil && cn.asked == 0 && s.opened != nil && !c.run.About.LocalSessions {
 			replies[cn.connected] = s.opened.Header.Zxid
 		}
 	}

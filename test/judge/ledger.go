@@ -3,6 +3,7 @@ package judge
 import (
 	"fmt"
 
+	"github.com/zkcore/zkcore/core/proto"
 	"github.com/zkcore/zkcore/core/txn"
 	"github.com/zkcore/zkcore/core/zkerr"
 )
@@ -95,11 +96,18 @@ func (c *court) openLedger() {
 		}
 	}
 	for _, o := range c.ops {
+		if o.op == proto.OpCloseSession && c.run.About.LocalSessions && o.conn.session.opened == nil {
+			o.own = false // its server has ended it alone
+			c.v.Counts["local sessions closed"]++
+		}
 		if isWrite(o.op) {
 			c.follow(o, made[o])
 		}
 	}
 	for _, s := range c.order {
+		if c.run.About.LocalSessions {
+			break
+		}
 		if s.opened == nil && len(s.conns) > 0 {
 			c.v.add("I13", fmt.Sprintf("session 0x%x was welcomed and is not among what is committed", s.id), s.conns[0].connected)
 		}

@@ -23,11 +23,11 @@ func (c *court) replay(*Options) {
 	if c.ledger == nil {
 		return
 	}
-	r := &replayer{court: c, m: c.model}
+	r := &replayer{court: c, m: c.model, known: map[int64]bool{}}
 	for _, o := range c.ops {
 		if o.answered() && !o.own && o.zxid >= 0 && !forNobody(o.code) {
 			switch o.op {
-			case proto.OpPing, proto.OpAuth, proto.OpSASL, proto.OpReconfig:
+			case proto.OpPing, proto.OpAuth, proto.OpSASL, proto.OpReconfig, proto.OpCloseSession:
 				continue
 			}
 			r.reads = append(r.reads, o)
@@ -66,8 +66,9 @@ type replayer struct {
 	m      *model.Model
 	reads  []*op // by zxid
 	trees  []*history.Tree
-	ends   []*conn // by what they saw last
-	broken bool    // the replay did not come to the end
+	ends   []*conn        // by what they saw last
+	known  map[int64]bool // the sessions that txns have opened or closed
+	broken bool           // the replay did not come to the end
 }
 
 // until does what stands between the last txn and the one at zxid.
@@ -90,7 +91,16 @@ func (r *replayer) until(zxid int64) {
 // apply makes one txn. It is false if the replay can't go on.
 func (r *replayer) apply(t *committed) bool {
 	h := &t.Header
-	q := model.Request{Session: h.ClientID}
+	q := model.Request{Session: h.ClientID, Local: r.run.About.LocalSessions && !r.known[h.ClientID]}
+	if h.Type == txn.TypeCreateSession || h.Type == txn.TypeCloseSession {
+		r.known[h.ClientID] = true
+	}
+	if h.Type == txn.TypeCreateSession && r.run.About.LocalSessions {
+		r.v.Counts["local sessions upgraded"]++
+	}
+	if q.Local && t.op != nil && t.effect() {
+		r.v.Counts["writes of local sessions"]++
+	}
 	switch {
 	case h.Type == txn.TypeCreateSession:
 		q.Op, q.Body = proto.OpCreateSession, jute.AppendInt(nil, t.TimeoutMS)

@@ -57,6 +57,9 @@ func (c *court) welcomes(*Options) {
 			continue
 		}
 		c.v.Counts["I23 welcomed back"]++
+		if c.run.About.LocalSessions && cn.session.opened == nil {
+			c.v.Counts["local sessions welcomed back"]++
+		}
 		switch {
 		case id != cn.asked:
 			c.v.add("I23", fmt.Sprintf("a client comes with session 0x%x and gets 0x%x", cn.asked, id), cn.connecting, cn.connected)
@@ -71,6 +74,9 @@ func (c *court) welcomes(*Options) {
 		return
 	}
 	for _, cn := range over {
+		if c.unknown(cn) {
+			continue
+		}
 		s := c.sessions[cn.asked]
 		end := never
 		if s.closed != nil {
@@ -98,6 +104,23 @@ func (c *court) welcomes(*Options) {
 			}
 		}
 	}
+}
+
+// unknown says of a connection that was refused that the session it asked for may well have been a local one:
+// nobody had been answered from a state that knew it. Another server than its own takes such a session for over, and what its
+// client asked of its own may make it the ensemble's afterwards.
+func (c *court) unknown(cn *conn) bool {
+	s := c.sessions[cn.asked]
+	if !c.run.About.LocalSessions || s == nil || c.ledger == nil {
+		return false
+	}
+	for _, o := range s.ops {
+		if s.opened != nil && o.answered() && o.reply < cn.refused && o.zxid >= s.opened.Header.Zxid {
+			return false
+		}
+	}
+	c.v.Counts["refused, maybe local"]++
+	return true
 }
 
 // expiries: a session that its client has not closed ends only when it was not

@@ -81,6 +81,8 @@ var bugs = []bug{
 	{name: "creates-lost-in-snapshot", what: "a snapshot does not keep the counter of sequential nodes"},
 	{name: "quota-of-the-past", what: "what is proposed and not applied does not count in a quota"},
 	{name: "usage-from-nothing", what: "a quota counts from when it was set, not what is there"},
+	{name: "local-unmarked", what: "a write of a local session does not say that it is one"},
+	{name: "local-of-anybody", what: "a server takes a session that nobody knows for a local one of its own"},
 	// Stores that write behind.
 	{name: "durable-when-gathered", on: "bolt", what: "what has gathered is called durable"},
 	{name: "flush-says-too-much", on: "bolt", what: "what is written names a zxid that is not in it"},

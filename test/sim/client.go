@@ -112,6 +112,9 @@ func (c *client) connect() {
 		return
 	}
 	next := 1 + w.loadRand.IntN(len(w.machines))
+	if home := c.home(); home > 0 {
+		next = home
+	}
 	if len(c.route) > 0 {
 		next = c.route[0]
 	}

@@ -233,7 +233,7 @@ func (m *machine) config() node.Config {
 	return node.Config{
 		ServerID: int64(m.id), DataDir: "/data", TickMS: p.tickMS,
 		SnapCount: p.snapCount, SnapRetain: 3, PurgeInterval: time.Duration(p.purgeMS) * time.Millisecond,
-		HoldMS: p.holdMS, ReadOnly: p.readOnly, OutstandingLimit: p.outstanding, ContainerCheck: 2 * time.Second,
+		HoldMS: p.holdMS, ReadOnly: p.readOnly, LocalSessions: p.local, LocalUpgrade: p.upgrades, OutstandingLimit: p.outstanding, ContainerCheck: 2 * time.Second,
 		ExtendedTypes: true, SuperDigest: superDigest, EnforceQuota: true,
 		MinSessionTimeoutMS: 0, MaxSessionTimeoutMS: 0,
 		Consensus: consensus.Config{

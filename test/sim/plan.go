@@ -41,6 +41,8 @@ type plan struct {
 	readOnly bool // servers show what they have when they have no leader, and somebody looks
 	wide     bool // clients ask for all that the protocol has
 	lures    bool // clients go with new sessions to leaders that were left behind
+	local    bool // sessions are one server's own, until they are to have an ephemeral
+	upgrades bool // and then they become the ensemble's; else they have none
 }
 
 // draw makes the plan of a seed.
@@ -100,5 +102,6 @@ func draw(seed uint64) plan {
 	// The seeds that are kept do without: they are what they were.
 	p.readOnly = rand.New(rand.NewPCG(seed, 35)).IntN(4) == 0
 	p.drawWide(seed)
+	p.drawLocal(seed)
 	return p
 }

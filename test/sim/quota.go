@@ -17,23 +17,34 @@ import (
 
 // limited says of a run whether its clients set quotas. What was kept before there were any
 // stays as it was.
-func limited(seed uint64, r *rand.Rand) bool { return r.IntN(100) < 35 && !older()[seed] }
+func limited(seed uint64, r *rand.Rand) bool { return r.IntN(100) < 35 && !above(quotasLine)[seed] }
 
 //go:embed testdata/seeds
 var keptSeeds string
 
-// older are the seeds above the line in the file that says from where on there are quotas.
-var older = sync.OnceValue(func() map[uint64]bool {
-	above, _, ok := strings.Cut(keptSeeds, "\n# From here on clients set quotas, too.\n")
-	if !ok {
-		panic("sim: testdata/seeds does not say from where on clients set quotas")
-	}
-	all := map[uint64]bool{}
-	for line := range strings.Lines(above) {
-		no, _, _ := strings.Cut(line, " ")
-		no, _, _ = strings.Cut(no, "/")
-		if seed, err := strconv.ParseUint(no, 10, 64); err == nil {
-			all[seed] = true
+// What was new when the seeds above it were kept already.
+const (
+	quotasLine = "# From here on clients set quotas, too."
+	localsLine = "# From here on sessions may be local, too."
+)
+
+// above returns the seeds above that line of the file.
+func above(line string) map[uint64]bool { return olderThan()[line] }
+
+var olderThan = sync.OnceValue(func() map[string]map[uint64]bool {
+	all := map[string]map[uint64]bool{}
+	for _, line := range []string{quotasLine, localsLine} {
+		text, _, ok := strings.Cut(keptSeeds, "\n"+line+"\n")
+		if !ok {
+			panic("sim: testdata/seeds has no line " + line)
+		}
+		all[line] = map[uint64]bool{}
+		for row := range strings.Lines(text) {
+			no, _, _ := strings.Cut(row, " ")
+			no, _, _ = strings.Cut(no, "/")
+			if seed, err := strconv.ParseUint(no, 10, 64); err == nil {
+				all[line][seed] = true
+			}
 		}
 	}
 	return all

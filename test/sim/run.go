@@ -40,7 +40,11 @@ func run(module Module, store Store, seed uint64, p plan, traced bool) *Result {
 	w.checkStores()
 	r.Err = w.err
 	if r.Err == nil {
-		r.Err = judge.Judge(r.Run, judge.Options{ClockDrift: float64(w.plan.drift) / 1e6}).Err()
+		v := judge.Judge(r.Run, judge.Options{ClockDrift: float64(w.plan.drift) / 1e6})
+		r.Err = v.Err()
+		for _, what := range ofLocals {
+			r.Stats.Done[what] += v.Counts[what]
+		}
 	}
 	return r
 }
@@ -106,7 +110,7 @@ func (w *world) lags(m *machine) bool { return w.truth.at[m] != len(w.truth.txns
 // history is what a judge is given.
 func (w *world) history() *history.Run {
 	run := &history.Run{
-		About:   history.About{Name: fmt.Sprintf("%s on %s, seed %d", w.module.Name, w.store.Name, w.seed), ExtendedTypes: true, EnforceQuota: true, SuperDigest: superDigest},
+		About:   history.About{Name: fmt.Sprintf("%s on %s, seed %d", w.module.Name, w.store.Name, w.seed), ExtendedTypes: true, EnforceQuota: true, LocalSessions: w.plan.local, SuperDigest: superDigest},
 		Records: w.log.Records(),
 		Txns:    w.truth.txns,
 	}

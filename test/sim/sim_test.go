@@ -196,6 +196,11 @@ func TestSim(t *testing.T) {
 				t.Errorf("nobody was answered a %s", op)
 			}
 		}
+		for _, what := range ofLocals {
+			if ran >= seedsPerModule*9/10 && !t.Failed() && done[what] == 0 {
+				t.Errorf("there were no %s", what)
+			}
+		}
 		t.Logf("%s: answered without an error: %v", m.Name, done)
 	}
 }
