@@ -23,7 +23,7 @@ var failovers = []struct {
 	do   func(e *harness.Ensemble)
 }{
 	{"leader killed", func(e *harness.Ensemble) { e.Leader().Kill9() }},
-	{"leader ends", func(e *harness.Ensemble) { e.Leader().Signal(syscall.SIGTERM) }}, // as in a rolling restart
+	{"leader ends", func(e *harness.Ensemble) { e.Leader().Stop() }}, // as in a rolling restart
 	{"leader stopped", func(e *harness.Ensemble) { e.Leader().Signal(syscall.SIGSTOP) }},
 	{"all power-cut", func(e *harness.Ensemble) {
 		for _, s := range e.Servers {
