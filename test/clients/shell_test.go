@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -132,6 +133,60 @@ func TestShellServerDies(t *testing.T) {
 	sh.quit(t)
 }
 
+// A shell that was started to read only, on a server that is alone, and its way to one that takes writes.
+func TestShellReadOnly(t *testing.T) {
+	t.Parallel()
+	e := harness.Start(t, harness.Options{Servers: 3, TickTimeMS: 400, Extra: map[string]string{"readonlymode.enabled": "true"}})
+	writer := startShell(t, shellCommand(t, e.Connect()))
+	writer.run(t, "create /ro before")
+	for _, s := range e.Servers[1:] {
+		s.Kill9()
+	}
+	awaitReadOnly(t, e.Servers[0])
+	sh := startShell(t, shellCommand(t, e.Connect(), "-r"))
+	if got := sh.run(t, "get /ro"); got != "before\n" {
+		t.Fatalf("get: %q", got)
+	}
+	for command, want := range map[string]string{
+		"set /ro after": "Not a read-only call", "create /more": "Not a read-only call", "delete /ro": "Not a read-only call", "sync /ro": "rc=-119",
+	} {
+		if got := sh.run(t, command); !strings.Contains(got, want) {
+			t.Fatalf("%s: %q, want %q", command, got, want)
+		}
+	}
+	if got := sh.run(t, "get /ro"); got != "before\n" {
+		t.Fatalf("get: %q", got)
+	}
+	for _, s := range e.Servers[1:] {
+		s.Start()
+	}
+	e.Await()
+	for end := time.Now().Add(harness.Patience); sh.run(t, "set /ro after") != ""; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the shell does not find a server that takes writes")
+		}
+	}
+	for !strings.Contains(sh.event(t), "state:SyncConnected type:None") { // behind those of the way
+	}
+	if got := sh.run(t, "get /ro"); got != "after\n" {
+		t.Fatalf("get: %q", got)
+	}
+	sh.quit(t)
+}
+
+func awaitReadOnly(t *testing.T, s *harness.Server) {
+	t.Helper()
+	for end := time.Now().Add(harness.Patience); ; time.Sleep(20 * time.Millisecond) {
+		text, err := s.FourLetter("isro")
+		if err == nil && text == "ro" {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("isro: %q, %v", text, err)
+		}
+	}
+}
+
 // sessionsServer finds the server that has a connection of that session.
 func sessionsServer(t *testing.T, e *harness.Ensemble, session string) *harness.Server {
 	t.Helper()
@@ -205,7 +260,11 @@ func startShell(t *testing.T, cmd *exec.Cmd) *shell {
 	}()
 	// The first answer comes once the shell is connected.
 	sh.raw(t, "ls /")
-	if ev := sh.event(t); !strings.Contains(ev, "state:SyncConnected type:None") {
+	state := "SyncConnected"
+	if slices.Contains(cmd.Args, "-r") {
+		state = "ConnectedReadOnly"
+	}
+	if ev := sh.event(t); !strings.Contains(ev, "state:"+state+" type:None") {
 		t.Fatalf("the first event is %q", ev)
 	}
 	return sh
