@@ -25,7 +25,7 @@ type changed struct {
 	key  string
 }
 
-// perOp is what an op takes beside its bytes, about.
+// perOp is what an op takes beside its bytes, about, and a batch, which is something to be written if it has no op.
 const perOp = 128
 
 func newCommitter(s *Store, st *state, ops []storage.Op) *committer {
@@ -36,7 +36,7 @@ func newCommitter(s *Store, st *state, ops []storage.Op) *committer {
 	}
 	return &committer{
 		s: s, st: st, edit: st.gathering.edit(), records: st.records,
-		mem: make([]byte, 0, n), bytes: int64(n + perOp*len(ops)), changed: make([]changed, 0, len(ops)),
+		mem: make([]byte, 0, n), bytes: int64(n + perOp*(len(ops)+1)), changed: make([]changed, 0, len(ops)),
 	}
 }
 

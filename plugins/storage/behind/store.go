@@ -287,7 +287,7 @@ func (s *Store) write() error {
 	st := s.now
 	s.mu.Unlock()
 	s.commit.Unlock()
-	if err != nil || st.writing.root == nil {
+	if err != nil || st.writes == 0 {
 		return err
 	}
 	upTo := st.applied
