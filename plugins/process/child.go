@@ -58,7 +58,15 @@ func (c *child) Start(context.Context) error {
 		return err
 	}
 	theirs := []*os.File{in, out, errs, c.file}
-	c.cmd.Path, c.cmd.Args = opened(c.file), append([]string{c.path}, c.args...)
+	program, err := apart(c.file, append([]*os.File{in, out, errs}, c.sockets...))
+	if err != nil {
+		closeAll(append(theirs, c.sockets...))
+		closeAll([]*os.File{stdin, stdout, stderr})
+		close(c.done)
+		return err
+	}
+	theirs = append(theirs, program)
+	c.cmd.Path, c.cmd.Args = opened(program), append([]string{c.path}, c.args...)
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = in, out, errs
 	if c.sockets != nil {
 		theirs = append(theirs, c.sockets...)

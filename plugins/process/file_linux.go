@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // opened is a name under which f itself, not what its path means by now, can be opened and
@@ -14,6 +15,22 @@ func opened(f *os.File) string {
 		return f.Name() // there is no /proc here
 	}
 	return name
+}
+
+// apart is f under a number that is above those of what a process is started with, and is closed when it is.
+// A process gets these as its descriptors from 0 on, on the way to which they are put on numbers up to a few above
+// their own: whatever else has such a number is gone then, and with it the name of what is to be started.
+func apart(f *os.File, with []*os.File) (*os.File, error) {
+	above := f.Fd()
+	for _, w := range with {
+		above = max(above, w.Fd())
+	}
+	above += 2 * uintptr(len(with)+1)
+	fd, _, errno := syscall.Syscall(syscall.SYS_FCNTL, f.Fd(), syscall.F_DUPFD_CLOEXEC, above)
+	if errno != 0 {
+		return nil, os.NewSyscallError("fcntl", errno)
+	}
+	return os.NewFile(fd, f.Name()), nil
 }
 
 // nameProcess shows a module under the name of its program: what was started had no name.
