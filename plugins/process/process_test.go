@@ -535,3 +535,45 @@ func TestStoreErrorsCross(t *testing.T) {
 		t.Errorf("an option's error came as %v", err)
 	}
 }
+
+// A lateFlush answers a Flush after something else has been begun, and says that it has made 7 durable.
+type lateFlush struct {
+	pb.StorageClient
+	begin func()
+}
+
+func (l lateFlush) Flush(ctx context.Context, r *pb.StoreRequest, _ ...grpc.CallOption) (*pb.StoreState, error) {
+	_, err := l.StorageClient.Flush(ctx, r)
+	l.begin()
+	return &pb.StoreState{Durable: 7}, err
+}
+
+// TestFlushBesideReset: what a flush has made durable is not told of the state after a reset.
+func TestFlushBesideReset(t *testing.T) {
+	s := open(t, as(t, "store"), storage.Config{}).(*store)
+	reset := make(chan error, 1)
+	resets := func() uint64 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.resets
+	}
+	s.c = lateFlush{s.c, func() {
+		go func() { reset <- s.Reset() }()
+		// It is through, or it waits: there is no sign of the latter.
+		for end := time.Now().Add(200 * time.Millisecond); resets() == 0 && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+		}
+		if resets() != 0 {
+			reset <- <-reset
+		}
+	}}
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-reset; err != nil {
+		t.Fatal(err)
+	}
+	if d := s.Durable(); d != 0 {
+		t.Errorf("an empty store is durable up to %d", d)
+	}
+}

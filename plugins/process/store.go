@@ -52,6 +52,8 @@ type store struct {
 	made   sync.WaitGroup
 	hashes []uint64 // of a batch; Commit's
 
+	flushing sync.RWMutex // by Flush; Reset waits
+
 	fail   func(error)
 	failed bool // fail was told; well's
 
@@ -275,6 +277,8 @@ func (s *store) len() int {
 }
 
 func (s *store) Reset() error {
+	s.flushing.Lock()
+	defer s.flushing.Unlock()
 	s.mu.Lock()
 	s.resets++
 	s.mu.Unlock()
@@ -298,6 +302,9 @@ func (s *store) Flush(ctx context.Context) error {
 		return storage.ErrClosed
 	}
 	s.mu.Unlock()
+	// Else what it has made durable might be told of the state that a Reset has put in its place.
+	s.flushing.RLock()
+	defer s.flushing.RUnlock()
 	var st *pb.StoreState
 	err := s.m.call("flush", s.m.slow(), func(mctx context.Context) error {
 		ctx, cancel := context.WithCancel(ctx)
@@ -318,7 +325,7 @@ func (s *store) Flush(ctx context.Context) error {
 	}
 	if st.Error == nil {
 		s.mu.Lock()
-		s.durable = st.Durable
+		s.durable = max(s.durable, st.Durable) // a commit may have told more meanwhile
 		s.mu.Unlock()
 	}
 	return fromWire(kindStorage, st.Error)
