@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble"
 
@@ -81,10 +82,12 @@ func asOurs(err error) error {
 
 // A store is a pebble database in a folder.
 type store struct {
+	// Without a lock: the server asks now and then, to see whether the module is well, and a sync may take longer
+	// than the answer to that.
+	applied, durable atomic.Int64
+
 	mu      sync.Mutex
 	db      *pebble.DB
-	applied int64
-	durable int64
 	records int
 	closed  bool
 }
@@ -114,7 +117,7 @@ func open(c storage.Config) (storage.Store, error) {
 	case err == nil && ok && len(meta) != 16:
 		err = fmt.Errorf("%s: %w", c.Dir, storage.ErrDamaged)
 	case err == nil && ok:
-		s.applied = int64(binary.BigEndian.Uint64(meta))
+		s.applied.Store(int64(binary.BigEndian.Uint64(meta)))
 		s.records = int(binary.BigEndian.Uint64(meta[8:]))
 		err = s.sync() // what was read may not be on the disk yet
 	}
@@ -157,7 +160,8 @@ func (s *store) Commit(b *storage.Batch) error {
 	if err := batch.Commit(pebble.NoSync); err != nil {
 		return asOurs(err)
 	}
-	s.applied, s.records = b.Zxid, records
+	s.applied.Store(b.Zxid)
+	s.records = records
 	return nil
 }
 
@@ -201,24 +205,15 @@ func apply(batch *pebble.Batch, op storage.Op) (change int, err error) {
 	return change, batch.Set(key, encode(storage.Record{Head: op.Head, Data: op.Data}), nil)
 }
 
-func (s *store) Applied() int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.applied
-}
-
-func (s *store) Durable() int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.durable
-}
+func (s *store) Applied() int64 { return s.applied.Load() }
+func (s *store) Durable() int64 { return s.durable.Load() }
 
 // sync makes durable what was committed.
 func (s *store) sync() error {
 	if err := s.db.LogData(nil, pebble.Sync); err != nil {
 		return asOurs(err)
 	}
-	s.durable = s.applied
+	s.durable.Store(s.applied.Load())
 	return nil
 }
 
@@ -240,7 +235,9 @@ func (s *store) Reset() error {
 	if err := s.db.DeleteRange([]byte{0}, []byte{0xff}, pebble.Sync); err != nil {
 		return asOurs(err)
 	}
-	s.applied, s.durable, s.records = 0, 0, 0
+	s.applied.Store(0)
+	s.durable.Store(0)
+	s.records = 0
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/zkcore/zkcore/plugins/process"
 	"github.com/zkcore/zkcore/plugins/storage"
@@ -76,6 +77,27 @@ func TestOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDurableWaitsForNothing: the server asks for it, to see that the module is well, while a sync goes on that may take
+// longer than it waits for the answer.
+func TestDurableWaitsForNothing(t *testing.T) {
+	s, err := open(storage.Config{Dir: filepath.Join(t.TempDir(), "store")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.(*store).mu.Lock() // as Flush has it while it syncs
+	told := make(chan struct{})
+	go func() { s.Durable(); s.Applied(); close(told) }()
+	select {
+	case <-told:
+	case <-time.After(30 * time.Second):
+		t.Error("Durable waits for what is being written")
+	}
+	s.(*store).mu.Unlock()
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}

@@ -18,7 +18,7 @@ type view struct {
 func (s *store) View() storage.View {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return &view{s.db.NewSnapshot(), s.applied, s.records}
+	return &view{s.db.NewSnapshot(), s.applied.Load(), s.records}
 }
 
 func (v *view) Applied() int64 { return v.applied }

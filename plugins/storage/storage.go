@@ -64,7 +64,8 @@ type Store interface {
 	Applied() int64
 
 	// Durable is the zxid up to which the store alone survives a crash; 0 for a
-	// store in memory.
+	// store in memory. It waits for no Commit or Flush that is under way: a store in
+	// another process that does not say it in time is given up.
 	Durable() int64
 
 	// Flush makes durable what was committed before the call, as far as the
