@@ -91,13 +91,15 @@ func programs(cfg *config.Config) ([]choice, error) {
 
 // checksum says what is configured about a file.
 func checksum(cfg *config.Config, path string) (sum, state string) {
+	// First: a file that is none may be read for ever.
+	if err := process.CheckFile(path); err != nil {
+		return "-", err.Error()
+	}
 	sum, err := process.Sum(path)
 	want := strings.ToLower(strings.TrimSpace(cfg.Plugins.SHA256[plugins.Name(path)]))
 	switch {
 	case err != nil:
 		return "-", err.Error()
-	case process.CheckFile(path) != nil:
-		return sum, process.CheckFile(path).Error()
 	case want == "":
 		return sum, "no checksum configured"
 	case want != sum:
@@ -162,8 +164,12 @@ func verifyModules(out io.Writer, cfg *config.Config, args []string) error {
 		if err != nil {
 			bad++
 			var refused *process.Refused
-			if errors.As(err, &refused) {
+			var died *process.Died
+			switch { // the line names the module already
+			case errors.As(err, &refused):
 				err = refused.Err
+			case errors.As(err, &died):
+				err = died.Err
 			}
 			fmt.Fprintf(out, "%s %s: %s: %v\n", c.kind, plugins.Name(c.path), c.path, err)
 			continue

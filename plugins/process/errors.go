@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/zkcore/zkcore/plugins/consensus"
 	pb "github.com/zkcore/zkcore/plugins/process/modulepb"
@@ -108,6 +111,27 @@ func fromWire(kind string, e *pb.Error) error {
 	}
 	return err
 }
+
+// maxText is how much of what a module prints is told.
+const maxText = 500
+
+// printable is text out of a module as one line that does nothing to a terminal but to stand there.
+func printable(text string) string {
+	text, _, _ = strings.Cut(text, "\n")
+	n := 0
+	return strings.Map(func(r rune) rune {
+		switch n++; {
+		case n > maxText:
+			return -1
+		case r == utf8.RuneError || !unicode.IsPrint(r):
+			return '?'
+		}
+		return r
+	}, strings.TrimSpace(text))
+}
+
+// oneLine is an error of go-plugin's, which has what the module has printed in it, and advice on lines of their own.
+func oneLine(err error) error { return &remoteError{text: printable(err.Error()), is: []error{err}} }
 
 // A remoteError is an error of the other process.
 type remoteError struct {

@@ -100,7 +100,7 @@ func (l *logReader) line(line []byte) {
 		if strings.HasPrefix(text, "panic: ") || strings.HasPrefix(text, "fatal error: ") {
 			l.mu.Lock()
 			if l.word == "" {
-				l.word = text
+				l.word = printable(text)
 			}
 			l.mu.Unlock()
 		}

@@ -178,11 +178,14 @@ func (m *module) start() error {
 			return err
 		}
 		if strings.Contains(err.Error(), "incompatible") || strings.Contains(err.Error(), "unsupported plugin protocol") {
-			return &Refused{m.cfg.Path, fmt.Errorf("it speaks another version than this server, which speaks %d: %w", m.cfg.version, err)}
+			return &Refused{m.cfg.Path, fmt.Errorf("it speaks another version than this server, which speaks %d: %w", m.cfg.version, oneLine(err))}
 		}
-		died := &Died{Module: m.name(), Err: fmt.Errorf("it does not start: %w", err), Code: m.child.log.failure()}
-		if died.Code != 0 || m.child.log.lastWord() != "" {
+		died := &Died{Module: m.name(), Err: fmt.Errorf("it does not start: %w", oneLine(err)), Code: m.child.log.failure()}
+		switch {
+		case died.Code != 0 || m.child.log.lastWord() != "":
 			died.Err = m.child.how() // go-plugin says only that it has read nothing, if it looks too early
+		case m.child.cmd.ProcessState.Exited():
+			died.Err = fmt.Errorf("it does not start: %w", m.child.how())
 		}
 		if !inTime {
 			died.Err = fmt.Errorf("it does not answer within %v of its start", m.cfg.StartTimeout)
@@ -386,6 +389,7 @@ func (m *module) call(what string, limit time.Duration, fn func(ctx context.Cont
 type Running struct {
 	mu       sync.Mutex
 	children map[*child]struct{}
+	over     bool
 }
 
 func (r *Running) add(c *child) {
@@ -397,7 +401,11 @@ func (r *Running) add(c *child) {
 		r.children = map[*child]struct{}{}
 	}
 	r.children[c] = struct{}{}
+	over := r.over
 	r.mu.Unlock()
+	if over {
+		c.kill()
+	}
 	go func() {
 		<-c.done
 		r.mu.Lock()
@@ -406,9 +414,11 @@ func (r *Running) add(c *child) {
 	}()
 }
 
-// Kill kills all processes and returns when they are dead.
+// Kill kills all processes and returns when they are dead. One that is started later is killed
+// at once.
 func (r *Running) Kill() {
 	r.mu.Lock()
+	r.over = true
 	all := make([]*child, 0, len(r.children))
 	for c := range r.children {
 		all = append(all, c)

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode"
 
 	"google.golang.org/grpc"
 
@@ -46,8 +47,16 @@ func TestMain(m *testing.M) {
 		time.Sleep(time.Hour)
 	case "silent":
 		os.Exit(0)
+	case "three":
+		os.Exit(3)
 	case "mute":
 		fmt.Println("hello")
+		time.Sleep(time.Hour)
+	case "paints":
+		fmt.Println("\x1b[31mhello\r\x00world" + strings.Repeat("!", 10000))
+		time.Sleep(time.Hour)
+	case "other":
+		fmt.Println("2|1|unix|/nowhere|grpc|")
 		time.Sleep(time.Hour)
 	case "panics":
 		panic("at once")
@@ -227,13 +236,14 @@ func TestRefused(t *testing.T) {
 		"another file":   {func(c *Config) { c.SHA256 = strings.Repeat("0", 64) }, "its SHA-256 is " + good.SHA256},
 		"a relative one": {func(c *Config) { c.Path = "x/y" }, "is not an absolute path"},
 		"a later module": {func(c *Config) { c.args = []string{"future"} }, fmt.Sprintf("another version than this server, which speaks %d", contractVersion)},
+		"another core":   {func(c *Config) { c.args = []string{"other"} }, fmt.Sprintf("another version than this server, which speaks %d", contractVersion)},
 		"another kind":   {func(c *Config) { c.args = []string{"member"} }, "it is a consensus module, not a storage one"},
 	} {
 		c := good
 		tc.change(&c)
 		_, err := Storage(c)(storage.Config{})
 		var refused *Refused
-		if !errors.As(err, &refused) || !strings.Contains(err.Error(), tc.want) || refused.ExitCode() != 2 {
+		if !errors.As(err, &refused) || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "\n") || refused.ExitCode() != 2 {
 			t.Errorf("%s: %v, want %q", name, err, tc.want)
 		}
 	}
@@ -280,7 +290,8 @@ func TestCheckFile(t *testing.T) {
 // its process is dead.
 func TestDoesNotStart(t *testing.T) {
 	for what, want := range map[string]string{
-		"silent": "does not start", "panics": "panic: at once", "mute": "Unrecognized remote plugin message: hello",
+		"silent": "does not start: the process has ended by itself", "three": "does not start: the process has ended (exit status 3)",
+		"paints": "message: ?[31mhello??world!!", "panics": "panic: at once", "mute": "Unrecognized remote plugin message: hello",
 		"deaf": "does not answer within", "fails": "the disk is not what it was",
 	} {
 		c := as(t, what)
@@ -295,6 +306,9 @@ func TestDoesNotStart(t *testing.T) {
 		if !errors.As(err, &died) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", what, err, want)
 			continue
+		}
+		if text := err.Error(); len(text) > 1000 || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("%s: the error is no line for a terminal: %q", what, text)
 		}
 		if told != died {
 			t.Errorf("%s: OnDeath was told %v", what, told)
