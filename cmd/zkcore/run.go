@@ -50,6 +50,10 @@ func run(ctx context.Context, cfg *config.Config, crashes int, out io.Writer) er
 	}
 	registry := metrics.New(nil)
 	super := newSupervisor(log, cfg.Plugins.MaxCrashes, crashes)
+	defer context.AfterFunc(ctx, func() {
+		stop() // a second signal ends it the hard way
+		super.stop()
+	})()
 	openConsensus, openStorage, err := openers(cfg, log, registry, super)
 	if err != nil {
 		return err
@@ -78,7 +82,7 @@ func run(ctx context.Context, cfg *config.Config, crashes int, out io.Writer) er
 		}
 		return report(log, "can't start", err)
 	}
-	super.node.Store(n)
+	super.up(n)
 	if cfg.MetricsEnabled {
 		w := *words
 		w.Source = source{n, cfg.SessionlessTimeout, ""}
@@ -89,8 +93,8 @@ func run(ctx context.Context, cfg *config.Config, crashes int, out io.Writer) er
 		log.Info("metrics", "addr", addr)
 	}
 	<-ctx.Done()
-	stop() // a second signal ends it the hard way
-	super.stopping.Store(true)
+	stop()
+	super.stop()
 	log.Info("stopping: a signal asks for it")
 	if err := n.Close(); err != nil {
 		return report(log, "stopped, but not in order", err)

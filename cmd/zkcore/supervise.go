@@ -32,11 +32,19 @@ type supervisor struct {
 	once    sync.Once
 
 	stopping atomic.Bool
+	stage    atomic.Int32
 
 	// Of tests.
 	exec func(crashes int) error
 	exit func(code int)
 }
+
+// The stages of a supervisor's server.
+const (
+	starts int32 = iota
+	serves
+	givenUp // a signal came while it started
+)
 
 // crashesFlag carries the number of crashes to the next process. It is for nobody else.
 const crashesFlag = "module-crashes"
@@ -76,6 +84,22 @@ func waitAfter(crashes int) time.Duration {
 	return min(firstWait<<min(crashes-1, 30), lastWait)
 }
 
+// up says that the server has started.
+func (s *supervisor) up(n *node.Node) {
+	s.node.Store(n)
+	s.stage.CompareAndSwap(starts, serves)
+}
+
+// stop is told that a signal asks for the end. A server that still starts may wait for a module as long as that likes, and
+// the module's death would begin it anew without a memory of the signal: so its modules are killed now, which is no more
+// than a crash, and serve nobody.
+func (s *supervisor) stop() {
+	s.stopping.Store(true)
+	if s.stage.CompareAndSwap(starts, givenUp) {
+		s.running.Kill()
+	}
+}
+
 // died takes the node out of service and does not return. Whoever has called the module waits
 // here with it.
 func (s *supervisor) died(d *process.Died) {
@@ -101,6 +125,9 @@ func (s *supervisor) restart(d *process.Died) {
 	case d.Code != 0:
 		s.log.Error("stopping at once: a module can't go on", "module", d.Module, "error", d.Err, "exit", d.Code)
 		s.exit(d.Code)
+	case s.stage.Load() == givenUp:
+		s.log.Info("stopped: a signal asks for it")
+		s.exit(0)
 	case s.stopping.Load():
 		s.log.Error("stopped, but not in order: a module's process is gone", "module", d.Module, "error", d.Err, "exit", consensus.ExitModule)
 		s.exit(consensus.ExitModule)
@@ -117,6 +144,10 @@ func (s *supervisor) restart(d *process.Died) {
 			"crashes", crashes, "again", waitAfter(crashes))
 	}
 	s.running.Kill()
+	if s.stopping.Load() {
+		s.log.Error("stopped, but not in order: the signal came after that", "exit", consensus.ExitModule)
+		s.exit(consensus.ExitModule)
+	}
 	if err := s.exec(crashes); err != nil {
 		s.log.Error("stopping: the server can't start itself again", "error", err, "exit", consensus.ExitModule)
 		s.exit(consensus.ExitModule)

@@ -30,6 +30,7 @@ func TestSupervisor(t *testing.T) {
 		max, crashes int
 		ran          time.Duration
 		stopping     bool
+		starting     bool
 		died         *process.Died
 		code, count  int
 		line         string
@@ -42,13 +43,20 @@ func TestSupervisor(t *testing.T) {
 		"it stood still for the first":  {max: 0, ran: time.Minute, died: silent, code: again, count: 0, line: "this server stood still"},
 		"it can't have stood still":     {max: 2, crashes: 2, died: silent, code: consensus.ExitModule, line: "too often"},
 		"while it stops":                {max: 2, stopping: true, died: gone, code: consensus.ExitModule, line: "not in order"},
+		"a signal while it starts":      {max: 2, stopping: true, starting: true, died: gone, code: 0, line: "a signal asks for it"},
+		"a signal after a death":        {max: 2, starting: true, died: gone, code: again, count: 1, line: "serving nobody"},
 		"a module that says so": {max: 2, died: &process.Died{Module: "consensus zab", Err: errors.New("a sync has failed"), Code: consensus.ExitDisk},
 			code: consensus.ExitDisk, line: "a sync has failed"},
 	} {
 		var out bytes.Buffer
 		s := newSupervisor(slog.New(slog.NewTextHandler(&out, nil)), tc.max, tc.crashes)
 		s.began = s.began.Add(-tc.ran)
-		s.stopping.Store(tc.stopping)
+		if !tc.starting {
+			s.up(nil)
+		}
+		if tc.stopping {
+			s.stop()
+		}
 		type ended struct{ code, count int }
 		var end ended
 		s.exec = func(crashes int) error { end = ended{again, crashes}; panic("gone") }

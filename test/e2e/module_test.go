@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
@@ -191,6 +192,33 @@ func TestModuleStopsGroup(t *testing.T) {
 	if strings.Contains(s.Log(), moduleLine) || !strings.Contains(s.Log(), "- stopped") {
 		t.Error("the server has not stopped in order")
 	}
+}
+
+// TestStopsWhileAModuleHangs: a server that waits for a module which does not answer ends when a signal asks for it. It
+// ignored the signal, gave the module up half a minute later, and began anew.
+func TestStopsWhileAModuleHangs(t *testing.T) {
+	cat, err := exec.LookPath("cat") // which reads what there never is
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(cat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "zkcore-storage-cat")
+	if err := os.WriteFile(path, raw, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	e := harness.New(t, harness.Options{Consensus: "zab", Storage: "mem",
+		Extra: map[string]string{"storage": path, "zkcore.plugin.cat.sha256": fmt.Sprintf("%x", sha256.Sum256(raw))}})
+	s := e.Servers[0]
+	s.Start()
+	pid := modulePid(t, s, plugins.KindStorage)
+	s.Signal(syscall.SIGTERM)
+	if code := s.Wait(); code != 0 || strings.Contains(s.Log(), moduleLine) || !strings.Contains(s.Log(), "stopped: a signal asks for it") {
+		t.Errorf("exit code %d, and the log says\n%s", code, s.Log())
+	}
+	eventually(t, "the module ends", func() bool { return gone(pid) })
 }
 
 // TestModuleRefused: a program that is not the configured one, or that others could change, is not
@@ -400,6 +428,10 @@ func TestPluginCommand(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	pipe := filepath.Join(dir, "zkcore-storage-pipe") // which nobody ever writes to
+	if err := syscall.Mkfifo(pipe, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	cfg := filepath.Join(t.TempDir(), "zoo.cfg")
 	text := fmt.Sprintf("dataDir=%s\nzkcore.plugin.dir=%s\nzkcore.plugin.good.sha256=%s\nzkcore.plugin.wrong.sha256=%s\n", t.TempDir(), dir, sum, sum)
 	if err := os.WriteFile(cfg, []byte(text), 0o644); err != nil {
@@ -418,6 +450,7 @@ func TestPluginCommand(t *testing.T) {
 	for _, want := range []string{
 		"consensus zab built in ok -", "storage mem built in ok -",
 		"storage good " + dir + "/zkcore-storage-good ok " + sum, "storage unnamed " + dir + "/zkcore-storage-unnamed no checksum configured " + sum,
+		"storage pipe " + pipe + " " + pipe + " is not a file",
 	} {
 		if !strings.Contains(list, want) {
 			t.Errorf("plugin list has no %q:\n%s", want, list)
@@ -429,7 +462,7 @@ func TestPluginCommand(t *testing.T) {
 	all := run(2, "verify")
 	for _, want := range []string{
 		"storage good: " + dir + "/zkcore-storage-good: ok, version", "zkcore-storage-unnamed: no checksum is configured",
-		"zkcore-consensus-wrong: it is a storage module, not a consensus one", "2 of 3 modules can't be used",
+		"zkcore-consensus-wrong: it is a storage module, not a consensus one", "3 of 4 modules can't be used",
 	} {
 		if !strings.Contains(all, want) {
 			t.Errorf("plugin verify has no %q:\n%s", want, all)
