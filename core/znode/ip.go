@@ -57,8 +57,11 @@ func parseNet(s string) (a addr, bits int, ok bool) {
 	return a, bits, true
 }
 
+// parseAddr reads an address as Apache's servers do: numbers as Java reads them, which may have a
+// sign and as many zeros before them as one likes; no IPv4 address at the end of an IPv6 one, and no
+// zone. What they would refuse must not be taken here: in a mixed ensemble the leader alone decides
+// what is stored, and all have to read the same in it.
 func parseAddr(s string) (addr, bool) {
-	s, _, _ = strings.Cut(s, "%") // a zone says where an address is valid, not which it is
 	if !strings.Contains(s, ":") {
 		return parse4(s)
 	}
@@ -72,8 +75,8 @@ func parse4(s string) (addr, bool) {
 		if more != (i < 3) {
 			return a, false
 		}
-		n, err := strconv.ParseUint(part, 10, 8)
-		if err != nil || len(part) > 3 {
+		n, err := strconv.ParseInt(part, 10, 32)
+		if err != nil || n < 0 || n > 255 {
 			return a, false
 		}
 		a.b[i] = byte(n)
@@ -105,8 +108,7 @@ func parse6(s string) (addr, bool) {
 	return a, true
 }
 
-// groups reads groups of four hex digits, the last two of which may be written
-// as an IPv4 address.
+// groups reads groups of up to four hex digits.
 func groups(s string) ([]byte, bool) {
 	if s == "" {
 		return nil, true
@@ -114,14 +116,7 @@ func groups(s string) ([]byte, bool) {
 	b := make([]byte, 0, 16)
 	for {
 		part, rest, more := strings.Cut(s, ":")
-		if !more && strings.Contains(part, ".") {
-			v4, ok := parse4(part)
-			if !ok || len(b) > 12 {
-				return nil, false
-			}
-			return append(b, v4.b[:4]...), true
-		}
-		n, err := strconv.ParseUint(part, 16, 16)
+		n, err := strconv.ParseInt(part, 16, 32)
 		if err != nil || len(part) > 4 || len(b) > 14 {
 			return nil, false
 		}

@@ -273,12 +273,18 @@ func TestAddresses(t *testing.T) {
 		{"10.1.2.127", "10.1.2.128/25", false},
 		{"0:0:0:0:0:0:0:1", "::1", true},
 		{"0:0:0:0:0:0:0:1", "::", false},
-		{"fe80:0:0:0:0:0:0:1%eth0", "fe80::/10", true},
+		{"fe80:0:0:0:0:0:0:1", "fe80::/10", true},
+		{"fe80:0:0:0:0:0:0:1%eth0", "fe80::/10", false}, // nobody is known by that
+		{"fe80:0:0:0:0:0:0:1", "fe80::1%eth0", false},
 		{"2001:db8:0:0:0:0:0:1", "2001:db8::/32", true},
 		{"2001:db9:0:0:0:0:0:1", "2001:db8::/32", false},
 		{"10.1.2.3", "::/0", false}, // another family
 		{"0:0:0:0:0:0:0:1", "0.0.0.0/0", false},
-		{"0:0:0:0:0:ffff:a01:203", "::ffff:10.1.2.3", true},
+		{"0:0:0:0:0:ffff:a01:203", "::ffff:a01:203", true},
+		{"0:0:0:0:0:ffff:a01:203", "::ffff:10.1.2.3", false},
+		{"ffff:0:0:0:0:0:0:0", "-1::", true},
+		{"10.1.2.3", "+10.001.000002.-0/24", true},
+		{"10.1.3.3", "+10.001.000002.-0/+24", false},
 		{"somebody", "10.0.0.0/8", false},
 		{"10.1.2.3", "nonsense", false},
 	} {
@@ -288,10 +294,10 @@ func TestAddresses(t *testing.T) {
 	}
 	for entry, want := range map[string]bool{
 		"1.2.3.4": true, "1.2.3.4/32": true, "1.2.3.4/33": false, "1.2.3.4/-1": false, "1.2.3.4/x": false, "1.2.3": false, "1.2.3.4.5": false,
-		"256.1.1.1": false, "1.2.3.": false, "01.2.3.4": true, "0001.2.3.4": false, "": false, "/8": false,
+		"256.1.1.1": false, "1.2.3.": false, "01.2.3.4": true, "0001.2.3.4": true, "+1.2.3.-0": true, "-1.2.3.4": false, "1.2.3.99999999999": false, "1.2.3.0x4": false, "1.2.3.4%1": false, "1.2.3.4/+8": true, "1.2.3.4/-0": true, "": false, "/8": false,
 		"::": true, "::/128": true, "::/129": false, "1:2:3:4:5:6:7:8": true, "1:2:3:4:5:6:7": false, "1:2:3:4:5:6:7:8:9": false,
-		"1::2::3": false, "12345::": false, "g::": false, "::1.2.3.4": true, "::1.2.3": false, "1:2:3:4:5:6:7:1.2.3.4": false,
-		"1:2:3:4:5:6:1.2.3.4": true, "1:2:3:4:5:6:7::8": false, "1:2:3:4:5:6::8": true, "x::": false, "::y": false,
+		"1::2::3": false, "12345::": false, "g::": false, "::1.2.3.4": false, "fe80::1%eth0": false, "fe80::1%1": false, "-1::": true, "+abc::": true, "+abcd::": false, "1_0::": false, ":": false, ":::": false, "1:2:3:4:5:6:7::": true, "::1:2:3:4:5:6:7": true, "::1:2:3:4:5:6:7:8": false, "::1.2.3": false, "1:2:3:4:5:6:7:1.2.3.4": false,
+		"1:2:3:4:5:6:1.2.3.4": false, "1:2:3:4:5:6:7::8": false, "1:2:3:4:5:6::8": true, "x::": false, "::y": false,
 	} {
 		if got := validIP(entry); got != want {
 			t.Errorf("%q valid: %v", entry, got)
