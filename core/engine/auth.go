@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"strings"
 
+	"github.com/zkcore/zkcore/core/jute"
 	"github.com/zkcore/zkcore/core/zkerr"
 	"github.com/zkcore/zkcore/core/znode"
 	"github.com/zkcore/zkcore/plugins/consensus"
@@ -34,12 +35,11 @@ func (e *Engine) Authenticate(scheme string, data []byte, addr string) ([]consen
 	return nil, zkerr.AuthFailed
 }
 
-// digestID makes user:hash of user:password.
+// digestID makes user:hash of user:password. Apache's servers make text of what the client sends
+// first, and znodes have the hash of that.
 func digestID(data []byte) (string, bool) {
-	user, _, found := strings.Cut(string(data), ":")
-	if !found {
-		user = string(data)
-	}
-	sum := sha1.Sum(data)
+	text := jute.Text(data)
+	user, _, _ := strings.Cut(text, ":")
+	sum := sha1.Sum([]byte(text))
 	return user + ":" + base64.StdEncoding.EncodeToString(sum[:]), data != nil
 }

@@ -481,6 +481,7 @@ func TestAuthenticate(t *testing.T) {
 		{Options{SuperDigest: super}, "digest", "super:test", "super , digest " + super},
 		{Options{SuperDigest: super}, "digest", "super:tost", "digest super:UXDeCeufSL47UhBgfzCMF0qpNNc="},
 		{Options{}, "digest", "super:test", "digest " + super},
+		{Options{}, "digest", "m\xfcller:pa\xdf", "digest m\ufffdller:l3yWXxi0wHfJCtDoCxaSbTSCMWY="},
 		{Options{NoDigestAuth: true}, "digest", "bob:secret", "AuthFailed"},
 		{Options{}, "ip", "whatever", "ip 10.9.8.7"},
 		{Options{}, "world", "anyone", "AuthFailed"},

@@ -20,8 +20,9 @@ func (m *Model) Authenticate(scheme string, data []byte, addr string) ([]jute.ID
 		if data == nil {
 			return nil, zkerr.AuthFailed
 		}
-		user, _, _ := strings.Cut(string(data), ":")
-		hash := sha1.Sum(data)
+		text := jute.Text(data)
+		user, _, _ := strings.Cut(text, ":")
+		hash := sha1.Sum([]byte(text))
 		id := user + ":" + base64.StdEncoding.EncodeToString(hash[:])
 		var ids []jute.ID
 		if m.opts.SuperDigest != "" && id == m.opts.SuperDigest {
@@ -62,11 +63,27 @@ func Permits(list []jute.ACL, perm int32, ids []jute.ID) bool {
 	return false
 }
 
-// network reads an address, or one with the number of bits that count.
+// network reads an address, or one with the number of bits that count. Numbers are written as
+// Java reads them, with a sign if one likes; nothing else than numbers stands in an address.
 func network(s string) (netip.Prefix, bool) {
 	host, mask, masked := strings.Cut(s, "/")
-	host, _, _ = strings.Cut(host, "%")
-	a, err := netip.ParseAddr(host)
+	sep, base := ".", 10
+	if strings.Contains(host, ":") {
+		sep, base = ":", 16
+	}
+	parts := strings.Split(host, sep)
+	for i, p := range parts {
+		if p == "" && sep == ":" {
+			continue // of "::", if it is in its place
+		}
+		n, err := strconv.ParseInt(p, base, 32)
+		switch {
+		case err != nil, sep == ":" && len(p) > 4, sep == "." && (n < 0 || n > 255):
+			return netip.Prefix{}, false
+		}
+		parts[i] = strconv.FormatInt(n&0xffff, base)
+	}
+	a, err := netip.ParseAddr(strings.Join(parts, sep))
 	if err != nil {
 		return netip.Prefix{}, false
 	}
