@@ -168,16 +168,23 @@ func (d *Decoder) holds(n, ints, buffers int) bool {
 
 // Strings reads a vector of strings: nil for null. A null element reads as "".
 func (d *Decoder) Strings() []string {
+	v, _ := d.NullableStrings()
+	return v
+}
+
+// NullableStrings reads a vector of strings and says whether one of them was null.
+func (d *Decoder) NullableStrings() (v []string, null bool) {
 	n := d.Count(4)
 	if n < 0 || d.err != nil || !d.holds(n, 0, 1) {
-		return nil
+		return nil, false
 	}
-	v := make([]string, 0, n)
+	v = make([]string, 0, n)
 	for range n {
-		v = append(v, d.String())
+		s, none := d.NullableString()
 		if d.err != nil {
-			return nil
+			return nil, false
 		}
+		v, null = append(v, s), null || none
 	}
-	return v
+	return v, null
 }

@@ -201,6 +201,7 @@ func TestRefusedRequests(t *testing.T) {
 	}{
 		{"null path", OpGetACL, null, ErrNullPath},
 		{"null list", OpSetWatches, append(make([]byte, 8), null...), ErrNullList},
+		{"null path in a list", OpSetWatches, append(make([]byte, 8), 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0), ErrNullPath},
 		{"list too long", OpSetWatches2, append(make([]byte, 8), 0x7f, 0, 0, 0), jute.ErrShort},
 		{"watcher type", OpCheckWatches, (&WatchesRequest{"/", 6}).Append(nil), ErrWatcherType},
 		{"watcher type 0", OpRemoveWatches, (&WatchesRequest{"/", 0}).Append(nil), ErrWatcherType},

@@ -324,11 +324,15 @@ func (r *SetWatches2Request) Append(dst []byte) []byte {
 	return appendList(dst, r.PersistentRecursive)
 }
 
-// list reads a list of watches, which must not be null.
+// list reads a list of watches, which must not be null, nor hold a path that is.
 func list(d *jute.Decoder) []string {
-	v := d.Strings()
-	if v == nil {
+	v, null := d.NullableStrings()
+	switch {
+	case v == nil:
 		d.Fail(ErrNullList) // unless it has failed already
+	case null:
+		d.Fail(ErrNullPath)
+		return nil
 	}
 	return v
 }
