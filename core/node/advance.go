@@ -47,9 +47,9 @@ func (cl *client) advance() (queued bool) {
 			it.kind = kWrite
 			it.req = consensus.Request{Session: cl.session, Cxid: e.xid, Op: e.op, Body: e.body}
 			if e.kind == kWrite {
-				it.req.Auth = cl.auth
+				it.req.Auth = cl.knownAs(e)
 				if e.local && !simbug.On("local-unmarked") && (!n.cfg.Mixed || n.role.State == consensus.Leading) {
-					it.req.Auth = engine.MarkLocal(cl.auth) // a leader of Apache's would wonder
+					it.req.Auth = engine.MarkLocal(it.req.Auth) // a leader of Apache's would wonder
 				}
 			}
 		case kSync:

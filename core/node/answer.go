@@ -65,7 +65,7 @@ var nullToken = []byte{0xff, 0xff, 0xff, 0xff}
 // afterwards.
 func (cl *client) read(out []byte, e *entry, zxid int64) []byte {
 	n := cl.n
-	r := engine.ReadRequest{Session: cl.session, Watcher: cl.c.ID, Auth: cl.auth, Op: e.op, Body: e.body}
+	r := engine.ReadRequest{Session: cl.session, Watcher: cl.c.ID, Auth: cl.knownAs(e), Op: e.op, Body: e.body}
 	watches := engine.SetsWatch(e.op, e.body)
 	if watches {
 		n.watchMu.Lock()

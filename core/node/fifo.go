@@ -46,6 +46,9 @@ type entry struct {
 	last bool
 	// local says of a write that its session was local when it was asked for.
 	local bool
+	// known is how many identities the client had then: what it adds afterwards is for what
+	// it asks afterwards.
+	known uint8
 	code  zkerr.Code // kReply
 	xid   int32
 	op    int32

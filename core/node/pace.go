@@ -76,7 +76,7 @@ func (n *Node) paceOn() {
 			cl.rewatch, e.code = engine.NewRewatch(e.op, e.body)
 		}
 		if e.code == zkerr.OK {
-			r := engine.ReadRequest{Session: cl.session, Watcher: cl.c.ID, Auth: cl.auth}
+			r := engine.ReadRequest{Session: cl.session, Watcher: cl.c.ID, Auth: cl.knownAs(e)}
 			n.watchMu.Lock()
 			e.done = n.engine.Rewatch(cl.rewatch, &r, (*readSink)(cl), rewatchStep)
 			n.watchMu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"github.com/zkcore/zkcore/core/proto"
 	"github.com/zkcore/zkcore/core/simbug"
 	"github.com/zkcore/zkcore/core/zkerr"
+	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
 var (
@@ -51,6 +52,8 @@ func (cl *client) take(b []byte, now int64) (taken int, err error) {
 			op:   int32(binary.BigEndian.Uint32(frame[4:])),
 			body: frame[8:],
 			at:   now,
+
+			known: uint8(len(cl.auth)),
 		}
 		cl.classify(&e)
 		switch {
@@ -162,8 +165,7 @@ func pathLen(b []byte) int {
 	return 4 + n
 }
 
-// authenticate adds identities. It acts on all that is read behind it; what
-// waits in the fifo may gain by it, which harms nobody.
+// authenticate adds identities, for all that is read behind it.
 func (cl *client) authenticate(body []byte) zkerr.Code {
 	var p proto.AuthPacket
 	if err := proto.Unmarshal(body, &p); err != nil {
@@ -204,3 +206,6 @@ func schemeForLog(scheme string) string {
 
 // maxIdentities bounds what a connection can be known as: each write carries it.
 const maxIdentities = 64
+
+// knownAs is what the client was known as when it asked for e.
+func (cl *client) knownAs(e *entry) []consensus.Identity { return cl.auth[:e.known:e.known] }
