@@ -63,8 +63,13 @@ func makesEphemeral(o *proto.MultiOp) bool {
 
 // mayOwn says whether the client may have what an operation makes.
 func (q *request) mayOwn(o *proto.MultiOp) zkerr.Code {
-	if q.noEphemerals != zkerr.OK && makesEphemeral(o) {
+	switch {
+	case q.noEphemerals == zkerr.OK:
+	case makesEphemeral(o):
 		return q.noEphemerals
+	case o.Op == proto.OpCreateContainer && o.Flags.Ephemeral():
+		// What it makes is no ephemeral, but the flags are looked at first. No session is upgraded for it.
+		return zkerr.SessionExpired
 	}
 	return zkerr.OK
 }

@@ -37,6 +37,8 @@ func TestLocalSessions(t *testing.T) {
 		{"a write", false, theirs, 4, true, proto.OpCreate, create("/x", 0, open), zkerr.OK},
 		{"a write of one of this server's", false, own, 3, true, proto.OpSetData, setData("/p", "x", -1), zkerr.OK},
 		{"a container", false, theirs, 4, true, proto.OpCreateContainer, create("/x", 4, open), zkerr.OK},
+		{"a container with an ephemeral flag", false, theirs, 4, true, proto.OpCreateContainer, create("/x", 1, open), zkerr.SessionExpired},
+		{"the same of one that the ensemble knows", false, known, 1, true, proto.OpCreateContainer, create("/x", 1, open), zkerr.OK},
 		{"an ephemeral", false, theirs, 4, true, proto.OpCreate, create("/x", 1, open), zkerr.EphemeralOnLocalSession},
 		{"an ephemeral, sequential", false, theirs, 4, true, proto.OpCreate2, create("/x", 3, open), zkerr.EphemeralOnLocalSession},
 		{"an ephemeral that could not be made anyway", false, theirs, 4, true, proto.OpCreate, create("/no/x", 1, open), zkerr.EphemeralOnLocalSession},

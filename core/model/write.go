@@ -219,9 +219,13 @@ func (w *write) create(o *op) (proto.MultiResult, zkerr.Code) {
 	m := w.m
 	var res proto.MultiResult
 	path := o.Path
-	ephemeral := o.Op != proto.OpCreateContainer && (o.Flags == 1 || o.Flags == 3)
-	if ephemeral && w.local {
+	flagged := o.Flags == 1 || o.Flags == 3
+	ephemeral := flagged && o.Op != proto.OpCreateContainer
+	switch {
+	case ephemeral && w.local:
 		return res, zkerr.EphemeralOnLocalSession
+	case flagged && w.local:
+		return res, zkerr.SessionExpired
 	}
 	if !strings.Contains(path, "/") || strings.Contains(path, "\x00") {
 		return res, zkerr.BadArguments
