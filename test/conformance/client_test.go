@@ -24,6 +24,11 @@ type client struct {
 	xid     int32
 	waiting []*request // what has no reply yet
 	open    bool
+
+	// apart says that the replies to auth packets are gathered in auths: Apache's servers send
+	// them at once, which may be before those to what was asked before.
+	apart bool
+	auths []string
 }
 
 // A session is what it takes to come back to one.
@@ -126,7 +131,12 @@ func (c *client) take(b []byte) []string {
 	if r == barrier {
 		return nil
 	}
-	return c.sc.reply(r, &h, body)
+	lines := c.sc.reply(r, &h, body)
+	if c.apart && r.op == proto.OpAuth {
+		c.auths = append(c.auths, lines...)
+		return nil
+	}
+	return lines
 }
 
 // barrier is a ping whose reply comes behind all that was sent before it.

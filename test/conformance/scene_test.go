@@ -320,6 +320,16 @@ func (sc *scene) step(s *step) ([]string, error) {
 	return lines, nil
 }
 
+// mixed says whether a write to the tree stands before an auth packet. Its reply is then shown behind the others.
+func mixed(reqs []*request) bool {
+	for _, r := range reqs {
+		if r.op == proto.OpAuth {
+			return r != reqs[0] && reqs[0].op != proto.OpAuth
+		}
+	}
+	return false
+}
+
 func (sc *scene) act(name string, line []string, rest [][]string, ends bool) ([]string, error) {
 	switch line[0] {
 	case "crowd":
@@ -406,7 +416,9 @@ func (sc *scene) act(name string, line []string, rest [][]string, ends bool) ([]
 	if raw || ends {
 		return c.more(func() bool { return false })
 	}
+	c.auths, c.apart = nil, mixed(reqs)
 	lines, err := c.more(func() bool { return len(c.waiting) == 0 })
+	lines, c.apart = append(lines, c.auths...), false
 	if err != nil || !c.open {
 		return lines, err
 	}
