@@ -80,6 +80,9 @@ func run(ctx context.Context, cfg *config.Config, crashes int, out io.Writer) er
 		if o := (*txnlog.WrongOwner)(nil); errors.As(err, &o) {
 			return unusable(cfg, "consensus", errors.New(o.Text(cfg.File)))
 		}
+		if text, _, cut := strings.Cut(err.Error(), "--config="+txnlog.AnyFile); cut {
+			return unusable(cfg, "consensus", errors.New(text+"--config="+cfg.File))
+		}
 		return report(log, "can't start", err)
 	}
 	super.up(n)
@@ -116,7 +119,7 @@ func unusable(cfg *config.Config, key string, err error) error {
 // unusableOption is unusable if err says that the store can't use an option, else nil.
 func unusableOption(cfg *config.Config, err error) error {
 	if o := (*storage.OptionError)(nil); errors.As(err, &o) {
-		return unusable(cfg, "zkcore.storage."+cfg.Storage+"."+o.Key, errors.New(o.Reason))
+		return unusable(cfg, "zkcore.storage."+plugins.Name(cfg.Storage)+"."+o.Key, errors.New(o.Reason))
 	}
 	return nil
 }

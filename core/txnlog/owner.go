@@ -59,7 +59,11 @@ func WriteOwner(fsys vfs.FS, dir, owner string) error {
 // A WrongOwner is the error of a start with another module than the files are of.
 type WrongOwner struct{ Dir, Owner, Want string }
 
-func (e *WrongOwner) Error() string { return e.Text("FILE") }
+func (e *WrongOwner) Error() string { return e.Text(AnyFile) }
+
+// AnyFile stands in the error for the configuration's file, where that is not known. Out of
+// a module's process the error comes as a text.
+const AnyFile = "FILE"
 
 // Text is the error for who has the configuration in file.
 func (e *WrongOwner) Text(file string) string {

@@ -226,6 +226,7 @@ func TestStopsWhileAModuleHangs(t *testing.T) {
 func TestModuleRefused(t *testing.T) {
 	path, sum := harness.Module(t, plugins.KindStorage, "mem")
 	other, otherSum := harness.Module(t, plugins.KindConsensus, "zab")
+	bolt, boltSum := harness.Module(t, plugins.KindStorage, "bolt")
 	dir := t.TempDir()
 	link := filepath.Join(dir, "zkcore-storage-mem")
 	if err := os.Symlink(path, link); err != nil {
@@ -250,12 +251,14 @@ func TestModuleRefused(t *testing.T) {
 		extra map[string]string
 		want  string
 	}{
-		"no checksum":     {map[string]string{"storage": path}, "no checksum is configured; the file's is sha256 " + sum},
-		"wrong checksum":  {map[string]string{"storage": path, "zkcore.plugin.mem.sha256": otherSum}, "its SHA-256 is " + sum},
-		"a link":          {map[string]string{"storage": link, "zkcore.plugin.mem.sha256": sum}, "is a link"},
-		"an open folder":  {map[string]string{"storage": inOpen, "zkcore.plugin.mem.sha256": sum}, "can be written to by everybody"},
-		"another kind":    {map[string]string{"storage": other, "zkcore.plugin.zab.sha256": otherSum}, "it is a consensus module, not a storage one"},
-		"not there":       {map[string]string{"storage": filepath.Join(dir, "zkcore-storage-none"), "zkcore.plugin.none.sha256": sum}, "no such file"},
+		"no checksum":    {map[string]string{"storage": path}, "no checksum is configured; the file's is sha256 " + sum},
+		"wrong checksum": {map[string]string{"storage": path, "zkcore.plugin.mem.sha256": otherSum}, "its SHA-256 is " + sum},
+		"a link":         {map[string]string{"storage": link, "zkcore.plugin.mem.sha256": sum}, "is a link"},
+		"an open folder": {map[string]string{"storage": inOpen, "zkcore.plugin.mem.sha256": sum}, "can be written to by everybody"},
+		"another kind":   {map[string]string{"storage": other, "zkcore.plugin.zab.sha256": otherSum}, "it is a consensus module, not a storage one"},
+		"not there":      {map[string]string{"storage": filepath.Join(dir, "zkcore-storage-none"), "zkcore.plugin.none.sha256": sum}, "no such file"},
+		"no such option": {map[string]string{"storage": bolt, "zkcore.plugin.bolt.sha256": boltSum, "zkcore.storage.bolt.nothing": "1"},
+			": zkcore.storage.bolt.nothing: bolt has no such option"},
 		"an unknown name": {map[string]string{"storage": "none", "zkcore.plugin.dir": filepath.Dir(path)}, `no storage module "none" in this binary`},
 	} {
 		e := harness.New(t, harness.Options{Extra: tc.extra, Consensus: "zab", Storage: "mem"})
@@ -267,6 +270,22 @@ func TestModuleRefused(t *testing.T) {
 		if !strings.Contains(s.Log(), tc.want) {
 			t.Errorf("%s: the log has no %q:\n%s", name, tc.want, s.Log())
 		}
+	}
+}
+
+// TestOthersDataInAProcess: also a module that is a process refuses another one's data in the line that says what to do.
+func TestOthersDataInAProcess(t *testing.T) {
+	path, sum := harness.Module(t, plugins.KindConsensus, "raft")
+	e := harness.Start(t, harness.Options{Consensus: "zab", Storage: "mem", Extra: map[string]string{"zkcore.plugin.raft.sha256": sum}})
+	s := e.Servers[0]
+	s.Stop()
+	s.Args = []string{"--consensus=" + path}
+	s.Start()
+	if code := s.Wait(); code != 2 {
+		t.Errorf("exit code %d, want 2", code)
+	}
+	if want := "zkcore convert --to=raft --config=" + s.Config; !strings.Contains(s.Log(), want+"\n") {
+		t.Errorf("the log has no %q:\n%s", want, s.Log())
 	}
 }
 
