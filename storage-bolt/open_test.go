@@ -3,6 +3,8 @@ package bolt
 import (
 	"errors"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/zkcore/zkcore/plugins/storage"
@@ -96,5 +98,30 @@ func TestOptions(t *testing.T) {
 		} else if o := (*storage.OptionError)(nil); !errors.As(err, &o) || bad[o.Key] == "" {
 			t.Errorf("%v: %v does not name the option", bad, err)
 		}
+	}
+}
+
+// TestEmptyFile: a file has its name once it is whole, so one of no bytes was emptied. It is not taken for a new one: check
+// called it sound.
+func TestEmptyFile(t *testing.T) {
+	dir := fastDir(t)
+	name := filepath.Join(dir, fileName)
+	if err := os.WriteFile(name, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for what, open := range map[string]func(storage.Config) error{
+		"Check": Check,
+		"Open":  func(cfg storage.Config) error { _, err := Open(cfg); return err },
+	} {
+		if err := open(storage.Config{Dir: dir}); !errors.Is(err, storage.ErrDamaged) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	s, err := Open(storage.Config{Dir: dir, Discard: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -60,7 +60,7 @@ func openTree(cfg storage.Config) (*tree, error) {
 	}
 	why, err := os.ReadFile(filepath.Join(cfg.Dir, damagedName))
 	if err == nil {
-		return nil, fmt.Errorf("%w: it was found when it was read: %s", storage.ErrDamaged, why)
+		return nil, fmt.Errorf("%w: it was found when it was read: %s", storage.ErrDamaged, bytes.TrimSpace(why))
 	}
 	if !errors.Is(err, os.ErrNotExist) {
 		return nil, err
@@ -68,14 +68,16 @@ func openTree(cfg storage.Config) (*tree, error) {
 	if err := removeIfThere(path + newSuffix); err != nil {
 		return nil, err
 	}
-	st, err := os.Stat(path)
-	if errors.Is(err, os.ErrNotExist) || err == nil && st.Size() == 0 {
-		// It has its name only once it is whole.
+	// It has its name only once it is whole.
+	switch st, err := os.Stat(path); {
+	case errors.Is(err, os.ErrNotExist):
 		if err := t.create(); err != nil {
 			return nil, err
 		}
-	} else if err != nil {
+	case err != nil:
 		return nil, err
+	case st.Size() == 0:
+		return nil, &Damage{File: path, Reason: "the file is empty"}
 	}
 	f, err := openFile(path)
 	if err != nil {

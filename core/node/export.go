@@ -52,6 +52,9 @@ func WithStopped(cfg Config, fn func(*Node) error) error {
 	}
 	n := &Node{cfg: cfg, log: cfg.Log, world: cfg.World, opened: make(chan struct{})}
 	if err := n.openDirs(); err != nil {
+		if l := (*consensus.ExitError)(nil); errors.As(err, &l) && l.Code == consensus.ExitLocked {
+			return &consensus.ExitError{Code: l.Code, Err: fmt.Errorf("%w: stop the server first", err)}
+		}
 		return err
 	}
 	defer n.unlockDirs()
