@@ -31,3 +31,13 @@ func TestCurator(t *testing.T) {
 		"semaphore", "tree_cache", "curator_cache", "node_cache", "atomic_long", "barriers", "queue", "group_member",
 		"server_dies", "leader_dies", "session_lost")
 }
+
+// Each of them with its server dying in the middle of it.
+func TestCuratorDying(t *testing.T) {
+	t.Parallel()
+	e := harness.Start(t, harness.Options{Servers: 3})
+	drive(t, e, curator(t, e, "Dying"),
+		"mutex", "read_write_lock", "semaphore", "leader_latch", "leader_selector", "tree_cache", "curator_cache",
+		"node_cache", "atomic_long", "shared_count", "barrier", "double_barrier", "queue", "queue_with_locks",
+		"group_member", "transaction")
+}
