@@ -104,7 +104,7 @@ oracle: setup ## the same random requests to zkcore and to Apache's servers
 
 clients: build setup ## real clients against real processes
 	go test -count=1 -timeout 20m -p 1 ./test/clients/...
-	ZKCORE_TEST_CONSENSUS=raft go test -count=1 -timeout 10m ./test/clients -run 'Dies|TestC$$'
+	ZKCORE_TEST_CONSENSUS=raft go test -count=1 -timeout 10m ./test/clients -run 'Dies|KazooDying|TestC$$'
 
 vuln: ## known vulnerabilities in what we depend on
 	@for m in $(MODULES); do (cd $$m && go run $(GOVULNCHECK) ./...) || exit 1; done

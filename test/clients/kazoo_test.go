@@ -34,6 +34,15 @@ func TestKazooServerDies(t *testing.T) {
 		"leader_dies", "writes_once", "ephemerals_everywhere", "session_ends")
 }
 
+// Each of kazoo's recipes with its server dying in the middle of it.
+func TestKazooDying(t *testing.T) {
+	t.Parallel()
+	e := harness.Start(t, harness.Options{Servers: 3})
+	drive(t, e, kazoo(t, e, "dying.py"),
+		"lock", "lock_read_write", "semaphore", "election", "barrier", "double_barrier", "queue_recipe", "locking_queue",
+		"counter", "party", "partitioner", "lease", "data_watch", "children_watch", "tree_cache", "transactions")
+}
+
 // kazoo reads from a server that is alone, and goes on when it is not.
 func TestKazooReadOnly(t *testing.T) {
 	t.Parallel()
