@@ -21,9 +21,10 @@ import (
 type session struct {
 	*zk.Conn
 
-	mu   sync.Mutex
-	conn net.Conn
-	dead bool
+	mu    sync.Mutex
+	conn  net.Conn
+	dials int // that reached a server
+	dead  bool
 }
 
 // dial connects, and waits for the session. It is closed with the test.
@@ -57,7 +58,17 @@ func (s *session) dial(network, addr string, timeout time.Duration) (net.Conn, e
 	}
 	c, err := net.DialTimeout(network, addr, timeout)
 	s.conn = c
+	if err == nil {
+		s.dials++
+	}
 	return c, err
+}
+
+// dialed returns how often it was connected to a server: once, and again after each loss.
+func (s *session) dialed() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dials
 }
 
 // die makes the client vanish as a machine without power does: nothing is closed in order, and it
