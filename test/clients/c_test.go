@@ -20,5 +20,5 @@ func TestC(t *testing.T) {
 	e := harness.Start(t, harness.Options{Servers: 3})
 	drive(t, e, exec.Command(bin, e.Connect()),
 		"nodes", "big_value", "ephemeral_sequential", "watches", "multi", "async", "acl",
-		"server_dies", "changed_meanwhile", "session_expires")
+		"server_dies", "changed_meanwhile", "multi_dies", "async_dies", "session_expires")
 }

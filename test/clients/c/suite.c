@@ -524,6 +524,274 @@ static void session_expires(void)
 	RC(zoo_exists(b->zh, "/expires", 0, &st), ZNONODE);
 }
 
+/*
+ * What the following cases have in common: clients on one server, each with a thread that takes turns until it is told
+ * to stop, and the server dies and comes back meanwhile. A turn whose answer was lost may have had its effect.
+ */
+enum { WORKERS = 3, NAMES = 1 << 15, BURST = 50 };
+
+struct worker {
+	struct client *c;
+	pthread_t thread;
+	int id;
+	int (*turn)(struct worker *); /* what came of it */
+	int asked, answered, acked;
+	int bad, worst; /* answers that are neither ZOK nor that of a lost connection, and one of them */
+	char *state;    /* of each name: ASKED, and then ACKED or LOST */
+};
+enum { ASKED = 1, ACKED, LOST };
+
+static struct worker workers[WORKERS];
+static pthread_mutex_t wmu = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t wchanged = PTHREAD_COND_INITIALIZER;
+static int wstop;
+
+static int is_lost(int rc)
+{
+	return rc == ZCONNECTIONLOSS || rc == ZOPERATIONTIMEOUT || rc == ZCLOSING;
+}
+
+/* Takes down what came of the turn for a name. Under wmu. */
+static void take_down(struct worker *w, int name, int rc)
+{
+	if (rc == ZOK) {
+		w->state[name] = ACKED;
+		w->acked++;
+	} else if (is_lost(rc)) {
+		w->state[name] = LOST;
+	} else {
+		w->bad++;
+		w->worst = rc;
+	}
+	pthread_cond_broadcast(&wchanged);
+}
+
+/* One turn after the other, each of which waits for its answer. */
+static void *take_turns(void *arg)
+{
+	struct worker *w = arg;
+	pthread_mutex_lock(&wmu);
+	while (!wstop && !w->bad && w->asked < NAMES) {
+		int name = w->asked++, rc;
+		w->state[name] = ASKED;
+		pthread_mutex_unlock(&wmu);
+		rc = w->turn(w);
+		if (is_lost(rc))
+			usleep(10000); /* until it is connected again */
+		pthread_mutex_lock(&wmu);
+		take_down(w, name, rc);
+	}
+	pthread_mutex_unlock(&wmu);
+	return NULL;
+}
+
+/* Waits until each worker had more answers than it has, or one of them a bad one. */
+static int more_turns(int more)
+{
+	struct timespec end;
+	int want[WORKERS], ok = 0, bad = 0;
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += PATIENCE_S;
+	pthread_mutex_lock(&wmu);
+	for (int i = 0; i < WORKERS; i++)
+		want[i] = workers[i].acked + more;
+	for (;;) {
+		ok = 1;
+		for (int i = 0; i < WORKERS; i++) {
+			ok = ok && workers[i].acked >= want[i];
+			bad += workers[i].bad;
+		}
+		if (ok || bad || pthread_cond_timedwait(&wchanged, &wmu, &end) != 0)
+			break;
+	}
+	pthread_mutex_unlock(&wmu);
+	return ok && !bad;
+}
+
+/* A connect string that begins with the server that is to die, another one in each case. */
+static const char *victims_first(int *port)
+{
+	static char out[256];
+	static int turn;
+	char copy[256], *list[16], *save, *h;
+	int n = 0, first;
+	snprintf(copy, sizeof copy, "%s", hosts);
+	for (h = strtok_r(copy, ",", &save); h != NULL && n < 16; h = strtok_r(NULL, ",", &save))
+		list[n++] = h;
+	first = turn++ % n;
+	out[0] = 0;
+	for (int i = 0; i < n; i++) {
+		size_t at = strlen(out);
+		snprintf(out + at, sizeof out - at, "%s%s", i > 0 ? "," : "", list[(first + i) % n]);
+	}
+	*port = atoi(strchr(list[first], ':') + 1);
+	return out;
+}
+
+/* Runs a thread for each worker while their server dies and comes back, and ends them. */
+static void work(void *(*body)(void *), int (*turn)(struct worker *))
+{
+	int port, turns;
+	const char *where = victims_first(&port);
+	wstop = 0;
+	zoo_deterministic_conn_order(1);
+	for (int i = 0; i < WORKERS; i++) {
+		struct worker *w = &workers[i];
+		free(w->state);
+		memset(w, 0, sizeof *w);
+		w->id = i;
+		w->turn = turn;
+		w->state = calloc(NAMES, 1);
+		w->c = dial_as(where, SESSION_MS, NULL);
+		CHECK(w->state != NULL && w->c != NULL && await(w->c, connected), "no connection");
+		CHECK(port_of(w->c) == port, "connected to %d", port_of(w->c));
+	}
+	zoo_deterministic_conn_order(0);
+	for (int i = 0; i < WORKERS; i++)
+		CHECK(pthread_create(&workers[i].thread, NULL, body, &workers[i]) == 0, "no thread");
+	if ((turns = more_turns(20))) {
+		ask("kill", port);
+		if ((turns = more_turns(20))) {
+			ask("start", port);
+			turns = more_turns(20);
+		}
+	}
+	pthread_mutex_lock(&wmu);
+	wstop = 1;
+	pthread_mutex_unlock(&wmu);
+	for (int i = 0; i < WORKERS; i++) {
+		struct worker *w = &workers[i];
+		pthread_join(w->thread, NULL);
+		CHECK(w->bad == 0, "%d bad answers: %s", w->bad, zerror(w->worst));
+		CHECK(w->c->disconnects > 0 && port_of(w->c) != port, "worker %d did not lose its server", i);
+	}
+	CHECK(turns, "no answers");
+}
+
+/* Holds the children of dir against what the workers know: no name that was answered is missing, and none is there
+   that nobody asked for. */
+static void check_names(const char *dir, struct client *c)
+{
+	struct String_vector kids;
+	int there[WORKERS] = {0};
+	OK(fresh(c));
+	OK(zoo_get_children(c->zh, dir, 0, &kids));
+	for (int i = 0; i < kids.count; i++) {
+		int id, name;
+		CHECK(sscanf(kids.data[i], "%d-%d", &id, &name) == 2 && id >= 0 && id < WORKERS && name >= 0 && name < workers[id].asked,
+		      "%s was never asked for", kids.data[i]);
+		there[id] += workers[id].state[name] == ACKED;
+	}
+	deallocate_String_vector(&kids);
+	for (int i = 0; i < WORKERS; i++)
+		CHECK(there[i] == workers[i].acked, "worker %d: %d were answered, %d of them are in %s", i, workers[i].acked, there[i], dir);
+}
+
+static void name_of(char *out, size_t len, const char *dir, struct worker *w, int name)
+{
+	snprintf(out, len, "%s/%d-%d", dir, w->id, name);
+}
+
+static int multi_turn(struct worker *w)
+{
+	zoo_op_t ops[3];
+	zoo_op_result_t res[3];
+	char a[64], b[64];
+	struct Stat st;
+	name_of(a, sizeof a, "/md/a", w, w->asked - 1);
+	name_of(b, sizeof b, "/md/b", w, w->asked - 1);
+	zoo_create_op_init(&ops[0], a, "x", 1, &ZOO_OPEN_ACL_UNSAFE, 0, NULL, 0);
+	zoo_create_op_init(&ops[1], b, "x", 1, &ZOO_OPEN_ACL_UNSAFE, ZOO_EPHEMERAL, NULL, 0);
+	zoo_set_op_init(&ops[2], "/md", "x", 1, -1, &st);
+	return zoo_multi(w->c->zh, 3, ops, res);
+}
+
+/* Transactions while the server dies: each is carried out whole or not at all. */
+static void multi_dies(void)
+{
+	struct client *c = dial();
+	struct Stat a, b, all;
+	CHECK(c != NULL, "no connection");
+	OK(create(c, "/md", "", 0));
+	OK(create(c, "/md/a", "", 0));
+	OK(create(c, "/md/b", "", 0));
+	work(take_turns, multi_turn);
+	if (why[0])
+		return;
+	check_names("/md/a", c);
+	check_names("/md/b", c);
+	if (why[0])
+		return;
+	OK(zoo_exists(c->zh, "/md/a", 0, &a));
+	OK(zoo_exists(c->zh, "/md/b", 0, &b));
+	OK(zoo_exists(c->zh, "/md", 0, &all));
+	CHECK(a.numChildren == b.numChildren && all.version == a.numChildren, "%d, %d and version %d", a.numChildren, b.numChildren, all.version);
+	/* The ephemerals outlived the server, and go with their sessions. */
+	for (int i = 0; i < WORKERS; i++) {
+		OK(zookeeper_close(workers[i].c->zh));
+		workers[i].c->zh = NULL;
+	}
+	OK(fresh(c));
+	OK(zoo_exists(c->zh, "/md/b", 0, &b));
+	CHECK(b.numChildren == 0, "%d ephemerals are left", b.numChildren);
+}
+
+static void on_made(int rc, const char *value, const void *data)
+{
+	struct worker *w = &workers[(long)data / NAMES];
+	int name = (long)data % NAMES;
+	(void)value;
+	pthread_mutex_lock(&wmu);
+	/* Answers come in the order of the requests, those included that a lost connection gives. */
+	if (name != w->answered++) {
+		w->bad++;
+		w->worst = ZRUNTIMEINCONSISTENCY;
+	}
+	take_down(w, name, rc);
+	pthread_mutex_unlock(&wmu);
+}
+
+/* Sends a burst, and the next one when all of it is answered. */
+static void *pipeline(void *arg)
+{
+	struct worker *w = arg;
+	pthread_mutex_lock(&wmu);
+	while (!wstop && !w->bad && w->asked + BURST <= NAMES) {
+		for (int i = 0; i < BURST; i++) {
+			char path[64];
+			int name = w->asked++, rc;
+			w->state[name] = ASKED;
+			name_of(path, sizeof path, "/ad", w, name);
+			pthread_mutex_unlock(&wmu);
+			rc = zoo_acreate(w->c->zh, path, "x", 1, &ZOO_OPEN_ACL_UNSAFE, 0, on_made, (void *)(long)(w->id * NAMES + name));
+			pthread_mutex_lock(&wmu);
+			if (rc != ZOK) {
+				w->bad++;
+				w->worst = rc;
+			}
+		}
+		while (!w->bad && w->answered < w->asked)
+			pthread_cond_wait(&wchanged, &wmu);
+		pthread_mutex_unlock(&wmu);
+		usleep(20000); /* so that the names fit into one answer in the end */
+		pthread_mutex_lock(&wmu);
+	}
+	pthread_mutex_unlock(&wmu);
+	return NULL;
+}
+
+/* Many requests of each client are under way when its server dies. */
+static void async_dies(void)
+{
+	struct client *c = dial();
+	CHECK(c != NULL, "no connection");
+	OK(create(c, "/ad", "", 0));
+	work(pipeline, NULL);
+	if (why[0])
+		return;
+	check_names("/ad", c);
+}
+
 static void run(const char *name, void (*f)(void))
 {
 	why[0] = 0;
@@ -555,6 +823,10 @@ int main(int argc, char **argv)
 	run("server_dies", server_dies);
 	ask("restore", 0);
 	run("changed_meanwhile", changed_meanwhile);
+	ask("restore", 0);
+	run("multi_dies", multi_dies);
+	ask("restore", 0);
+	run("async_dies", async_dies);
 	ask("restore", 0);
 	run("session_expires", session_expires);
 	return 0;
