@@ -25,5 +25,6 @@ func TestNodeServerDies(t *testing.T) {
 	t.Parallel()
 	e := harness.Start(t, harness.Options{Servers: 3})
 	drive(t, e, node(t, e, "dies"),
-		"session_moves", "watches_move", "lock_goes_on", "leader_dies", "session_ends")
+		"session_moves", "watches_move", "lock_goes_on", "lock_turns", "transactions", "many_in_flight_when_it_dies", "watches_follow",
+		"leader_dies", "session_ends")
 }

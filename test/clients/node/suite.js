@@ -5,6 +5,7 @@
 'use strict';
 
 const assert = require('assert');
+const crypto = require('crypto');
 const path = require('path');
 const readline = require('readline');
 
@@ -76,6 +77,15 @@ class Client {
     }).then((r) => r.v);
   }
 
+  // gone removes a node; that it is not there is as good, since a call whose answer was lost may have removed it.
+  async gone(p) {
+    try {
+      await this.sure('remove', p, -1);
+    } catch (e) {
+      if (e.code !== zk.Exception.NO_NODE) throw e;
+    }
+  }
+
   create(p, data, mode) {
     return this.call('create', p, Buffer.from(data || ''), zk.ACL.OPEN_ACL_UNSAFE, mode || zk.CreateMode.PERSISTENT);
   }
@@ -115,15 +125,32 @@ function seen() {
   return f;
 }
 
+// enlist makes an ephemeral sequence node once, also when a connection is lost over it: by a name of its own it finds
+// what it was not told of.
+async function enlist(c, dir) {
+  const own = `${crypto.randomUUID()}-`;
+  for (;;) {
+    try {
+      return path.basename(await c.create(`${dir}/${own}`, '', EPHEMERAL_SEQUENTIAL));
+    } catch (e) {
+      if (e.code !== zk.Exception.CONNECTION_LOSS) throw e;
+    }
+    await c.sure('setData', dir, Buffer.from(''), -1); // what is read after a write is no older than what was sent before it
+    const mine = (await c.sure('getChildren', dir))[0].find((name) => name.startsWith(own));
+    if (mine) return mine;
+  }
+}
+
 // lock is the recipe: a sequence node, and a watch on the one before it.
 async function lock(c, dir) {
-  const mine = path.basename(await c.create(`${dir}/lock-`, '', EPHEMERAL_SEQUENTIAL));
+  const mine = await enlist(c, dir);
+  const number = (name) => Number(name.slice(-10));
   for (;;) {
     const [names] = await c.sure('getChildren', dir);
-    names.sort();
+    names.sort((a, b) => number(a) - number(b));
     const at = names.indexOf(mine);
     assert.notStrictEqual(at, -1, 'the lock is lost');
-    if (at === 0) return { release: () => c.sure('remove', `${dir}/${mine}`), name: mine };
+    if (at === 0) return { release: () => c.gone(`${dir}/${mine}`), name: mine };
     await new Promise((resolve, reject) => {
       c.zk.exists(`${dir}/${names[at - 1]}`, resolve, (err, stat) => {
         if (err && err.code !== zk.Exception.CONNECTION_LOSS) reject(err);
@@ -283,6 +310,55 @@ async function move(c) {
   return port;
 }
 
+// A Crew is four clients on three servers; the first two are on the one that will die.
+class Crew {
+  async open() {
+    this.all = await Promise.all([...Array(4)].map(() => client()));
+    const on = (port) => this.all.filter((c) => c.port() === port);
+    const crowd = this.all.map((c) => on(c.port())).find((cs) => cs.length > 1);
+    this.victim = crowd[0].port();
+    this.all = [...crowd, ...this.all.filter((c) => !crowd.includes(c))];
+    this.all.forEach((c) => { c.states = []; });
+    return this;
+  }
+
+  losses() { return this.all.reduce((n, c) => n + c.states.filter((s) => s === zk.State.DISCONNECTED).length, 0); }
+
+  // work has step(client, its number) repeated for each of them until the server has died and come back, and each had
+  // turns before, meanwhile and after. It returns how many turns there were.
+  async work(step) {
+    const done = this.all.map(() => 0);
+    let stop = false;
+    let failed;
+    const steps = this.all.map(async (c, i) => {
+      while (!stop) {
+        await step(c, i);
+        done[i] += 1;
+      }
+    });
+    const all = Promise.all(steps).catch((e) => { failed = e; });
+    const turns = async (when, more) => {
+      const want = done.map((n) => n + more);
+      await until(`turns ${when}`, () => failed || done.every((n, i) => n >= want[i]));
+      if (failed) throw failed;
+    };
+    try {
+      await turns('before', 10);
+      await ask(`kill ${this.victim}`);
+      await until('the clients notice', () => this.all.slice(0, 2).every((c) => c.states.includes(zk.State.DISCONNECTED)));
+      await turns('without the server', 10);
+      await ask(`start ${this.victim}`);
+      await turns('with all servers', 5);
+    } finally {
+      stop = true;
+    }
+    await within('the last turns', all);
+    if (failed) throw failed;
+    this.all.forEach((c) => assert.ok(!c.states.includes(zk.State.EXPIRED)));
+    return done.reduce((a, b) => a + b);
+  }
+}
+
 const dies = {
   async session_moves() {
     const c = await client();
@@ -326,6 +402,110 @@ const dies = {
     assert.ok(!got, 'two have the lock');
     await mine.release();
     await within('the lock', waits);
+  },
+
+  async lock_turns() {
+    const crew = await new Crew().open();
+    await crew.all[0].create('/turns', '0');
+    await crew.all[0].create('/turnslock');
+    let inside = 0;
+    const turns = await crew.work(async (c) => {
+      const l = await lock(c, '/turnslock');
+      inside += 1;
+      assert.strictEqual(inside, 1, 'two have the lock');
+      // Reading and writing in two steps loses counts unless the lock holds.
+      const n = Number((await c.sure('getData', '/turns'))[0]);
+      await c.sure('setData', '/turns', Buffer.from(`${n + 1}`), -1);
+      inside -= 1;
+      await l.release();
+    });
+    assert.strictEqual(await crew.all[0].data('/turns'), `${turns}`);
+    assert.deepStrictEqual((await crew.all[0].call('getChildren', '/turnslock'))[0], []);
+  },
+
+  async transactions() {
+    const crew = await new Crew().open();
+    const [first] = crew.all;
+    await first.call('mkdirp', '/tx/a');
+    await first.create('/tx/b');
+    const [acked, unknown] = [new Set(), new Set()];
+    let n = 0;
+    await crew.work(async (c) => {
+      n += 1;
+      const name = `${n}`;
+      const t = c.zk.transaction().create(`/tx/a/${name}`).create(`/tx/b/${name}`).setData('/tx', Buffer.from(name), -1);
+      const err = await within('transaction', new Promise((resolve) => t.commit(resolve)));
+      if (!err) acked.add(name);
+      else if (err.code === zk.Exception.CONNECTION_LOSS) unknown.add(name);
+      else throw err;
+    });
+    await first.create('/tx/end'); // so that what it reads is no older
+    const [a] = await first.call('getChildren', '/tx/a');
+    const [b] = await first.call('getChildren', '/tx/b');
+    assert.deepStrictEqual(a.sort(), b.sort());
+    assert.deepStrictEqual([...acked].filter((name) => !a.includes(name)), [], 'answered and gone');
+    assert.deepStrictEqual(a.filter((name) => !acked.has(name) && !unknown.has(name)), [], 'never asked for');
+  },
+
+  // A hundred requests of each client are under way at any time.
+  async many_in_flight_when_it_dies() {
+    const crew = await new Crew().open();
+    await crew.all[0].create('/many');
+    const [acked, unknown] = [[], new Set()];
+    let n = 0;
+    await crew.work((c) => Promise.all([...Array(100)].map(async () => {
+      n += 1;
+      const name = `${n}`;
+      try {
+        await c.create(`/many/${name}`, name, EPHEMERAL);
+        acked.push(name);
+      } catch (e) {
+        if (e.code !== zk.Exception.CONNECTION_LOSS) throw e;
+        unknown.add(name);
+      }
+    })));
+    assert.ok(crew.losses() > 0);
+    await crew.all[0].create('/end');
+    const there = new Set((await crew.all[0].call('getChildren', '/many'))[0]);
+    assert.deepStrictEqual(acked.filter((name) => !there.has(name)), [], 'answered and gone');
+    acked.forEach((name) => there.delete(name));
+    assert.deepStrictEqual([...there].filter((name) => !unknown.has(name)), [], 'never asked for');
+  },
+
+  // Each client follows a value that the last one writes, by a watch that it sets anew each time.
+  async watches_follow() {
+    const crew = await new Crew().open();
+    const writer = crew.all[3];
+    await writer.create('/followed', '0');
+    const seen = crew.all.slice(0, 3).map(() => []);
+    const follow = async (c, i) => {
+      const values = seen[i];
+      while (!values.includes('end')) {
+        await new Promise((resolve, reject) => {
+          c.zk.getData('/followed', resolve, (err, data) => {
+            if (!err) values.push(data.toString());
+            if (err && err.code !== zk.Exception.CONNECTION_LOSS) reject(err);
+            else if (err || data.toString() === 'end') resolve();
+          });
+        });
+      }
+    };
+    await Promise.all(crew.all.map((c) => until('it is there', () => c.call('exists', '/followed'))));
+    const followers = Promise.all(crew.all.slice(0, 3).map(follow));
+    let n = 0;
+    await crew.work(async (c) => {
+      if (c === writer) {
+        n += 1;
+        await c.sure('setData', '/followed', Buffer.from(`${n}`), -1);
+      }
+      await sleep(5);
+    });
+    await writer.sure('setData', '/followed', Buffer.from('end'), -1);
+    await within('the last value', followers);
+    seen.forEach((values) => {
+      assert.strictEqual(values.pop(), 'end');
+      values.forEach((v, i) => assert.ok(i === 0 || Number(v) >= Number(values[i - 1]), `${v} after ${values[i - 1]}`));
+    });
   },
 
   async leader_dies() {
