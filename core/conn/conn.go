@@ -150,6 +150,7 @@ func (c *Conn) closeLocked(why error) {
 		return
 	}
 	c.closed, c.why = true, why
+	c.forgive()
 	c.cond.Broadcast()
 	c.srv.places.giveBack(c)
 	c.nc.Close()

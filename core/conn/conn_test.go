@@ -484,6 +484,96 @@ func TestSlowReader(t *testing.T) {
 	r.logged("does not read", c.LocalAddr().String())
 }
 
+// TestManySlowReaders: of clients that read nothing, and get a lot that they have not asked for, those
+// lose their connections that have more than their share of what may wait of it in all: so much that
+// nobody's is more than he may have alone. Who has little, who reads, and what was asked for is left alone.
+func TestManySlowReaders(t *testing.T) {
+	const all, many, step = 8 << 20, 50, 32 << 10
+	r := start(t, func(c *Config) { c.MaxUnasked, c.MaxQueued = all, 64<<20 })
+	tell := func(e *echo, asked bool) {
+		e.c.Lock()
+		if !e.c.Gone() {
+			e.c.SetOut(append(e.c.Out(), make([]byte, step)...))
+			if !asked {
+				e.c.Unasked(step)
+			}
+		}
+		e.c.Unlock()
+		e.c.Flush()
+	}
+	reader := r.hello()
+	read := make(chan int64)
+	go func() {
+		n, _ := io.Copy(io.Discard, reader)
+		read <- n
+	}()
+	for range many + 2 {
+		r.hello()
+	}
+	little, asks := r.echo(1), r.echo(2)
+	fill := func(e *echo) { // until something waits behind what the socket took
+		r.until("the socket to be full", func() bool {
+			tell(e, true)
+			e.c.Lock()
+			defer e.c.Unlock()
+			return e.c.Writing() && e.c.Queued() > 4<<20
+		})
+	}
+	fill(little)
+	fill(asks)
+	tell(little, false)
+	held := func() int64 { return r.s.unasked.bytes.Load() }
+	rounds := 0
+	gone := func() (n int) {
+		for i := range many {
+			e := r.echo(3 + i)
+			e.c.Lock()
+			if e.c.Gone() {
+				n++
+			}
+			e.c.Unlock()
+		}
+		return n
+	}
+	for most := int64(0); gone() < many; rounds++ {
+		for i := range many {
+			tell(r.echo(3+i), false)
+		}
+		tell(r.echo(0), false)
+		tell(asks, true)
+		if most = max(most, held()); most > 2*all {
+			t.Fatalf("%d bytes wait", most)
+		}
+		if rounds > 16<<20/step*2 {
+			t.Fatalf("of %d connections %d are closed", many, gone())
+		}
+	}
+	if n := held(); n < step || n > all {
+		t.Errorf("%d bytes are left", n)
+	}
+	for name, e := range map[string]*echo{"the reader": r.echo(0), "who has little": little, "who asks": asks} {
+		e.c.Lock()
+		if e.c.Gone() {
+			t.Errorf("%s is gone", name)
+		}
+		e.c.Unlock()
+	}
+	r.until("the reader to have all", func() bool { e := r.echo(0); e.c.Lock(); defer e.c.Unlock(); return e.c.Queued() == 0 })
+	e := r.echo(0)
+	e.c.Lock()
+	e.c.CloseSent()
+	e.c.Unlock()
+	e.c.Flush()
+	if n := <-read; n < int64(rounds*step) {
+		t.Errorf("the reader got %d bytes of %d", n, rounds*step)
+	}
+	r.until("only what little has to be left", func() bool { return held() == step && r.s.unasked.conns.Load() == 1 })
+	little.c.Close(nil)
+	if n, m := held(), r.s.unasked.conns.Load(); n != 0 || m != 0 {
+		t.Errorf("%d bytes of %d connections are left", n, m)
+	}
+}
+
 // TestBlocked: a client that takes no frames now gets them later.
 func TestBlocked(t *testing.T) {
 	r := start(t, nil)

@@ -13,6 +13,10 @@ type output struct {
 	sent    int     // bytes of flight that are
 	writing bool    // somebody writes: flight, left and what follows are his
 
+	// Bytes that nobody has asked for: fresh ones in out, those of out and of flight that are
+	// counted, and these together.
+	fresh, waits, flies, held int
+
 	written  atomic.Int64 // bytes in all
 	writeRaw func(fd uintptr) bool
 	left     []byte
@@ -68,7 +72,7 @@ func (c *Conn) Flush() {
 	case c.closed:
 	case c.writing:
 		// Behind a flight that does not land more may wait only up to a limit.
-		if c.out != nil && len(c.out.b) > c.srv.cfg.MaxQueued {
+		if c.account() || c.out != nil && len(c.out.b) > c.srv.cfg.MaxQueued {
 			c.closeLocked(errSlow)
 		}
 	case c.out != nil && len(c.out.b) > 0:
@@ -102,6 +106,7 @@ func (c *Conn) drain(wait bool) bool {
 				break
 			}
 			c.flight, c.out, c.sent = c.out, nil, 0
+			c.takeOff()
 		}
 		b := c.flight.b[c.sent:]
 		c.mu.Unlock()
@@ -124,6 +129,7 @@ func (c *Conn) drain(wait bool) bool {
 		}
 		putOut(c.flight)
 		c.flight, c.sent = nil, 0
+		c.land()
 		c.Wake()
 	}
 	c.writing = false

@@ -33,6 +33,9 @@ type Config struct {
 	// MaxQueued bounds the bytes that wait behind a write that the client does
 	// not take. 0: 16 MiB.
 	MaxQueued int
+	// MaxUnasked bounds what of that nobody has asked for, of all connections: events.
+	// 0: 128 MiB.
+	MaxUnasked int64
 	// MaxLarge bounds, over all connections, the memory of frames that outgrow
 	// the common buffers. 0: 100 MiB, as zookeeper.largeRequestMaxBytes.
 	MaxLarge int64
@@ -85,6 +88,8 @@ type Server struct {
 	// underWay is what large requests have that are not answered.
 	underWay atomic.Int64
 
+	unasked unasked
+
 	// cold has a place for each connection that is looked after by handle's goroutine.
 	cold chan struct{}
 
@@ -108,6 +113,9 @@ func NewServer(cfg Config) *Server {
 	}
 	if cfg.MaxQueued <= 0 {
 		cfg.MaxQueued = 16 << 20
+	}
+	if cfg.MaxUnasked <= 0 {
+		cfg.MaxUnasked = 128 << 20
 	}
 	if cfg.MaxLarge <= 0 {
 		cfg.MaxLarge = 100 << 20

@@ -34,7 +34,8 @@ type applier struct {
 // applied before and are skipped. For each txn it tells the sink of the events
 // that the change owes to watchers, then of the reply. What the sink hears must
 // not be seen outside before Apply has returned nil: after an error nothing of
-// this is in the store, and the node has to stop.
+// this is in the store, and the node has to stop. When the sink has enough, what is
+// left of the txns is for another call: LastZxid says how far this one went.
 //
 // A txn may come again to a state that has seen it, or later ones: a snapshot of
 // Apache's is taken while txns are applied. So what is there already, or gone
@@ -51,6 +52,9 @@ func (e *Engine) Apply(txns []consensus.Txn, s Sink) error {
 	for i := range txns {
 		if int64(txns[i].Zxid) <= last {
 			continue
+		}
+		if last != e.last && s.Enough() {
+			break
 		}
 		if err := txn.Decode(txns[i].Data, &a.txn); err != nil {
 			return fmt.Errorf("txn %s: %w", txns[i].Zxid, err)

@@ -30,6 +30,7 @@ type rig struct {
 	held    bool
 	opened  []int64
 	closed  []int64
+	enough  func() bool // nil: never
 }
 
 // A client is one connection.
@@ -185,6 +186,8 @@ func (r *rig) Event(watcher uint64, zxid int64, typ int32, path string) {
 	c := r.conn(watcher)
 	c.got = append(c.got, reply{xid: -1, zxid: zxid, ev: proto.EventType(typ), path: string([]byte(path))})
 }
+
+func (r *rig) Enough() bool { return r.enough != nil && r.enough() }
 
 func (r *rig) SessionOpened(id int64, timeoutMS int32) {
 	if got, ok := r.e.Session(id); !ok || got != timeoutMS {

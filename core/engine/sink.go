@@ -25,6 +25,9 @@ type Sink interface {
 	// Event tells a watcher. zxid is that of the txn, -1 for what Read tells of.
 	// The path is valid during the call.
 	Event(watcher uint64, zxid int64, typ int32, path string)
+	// Enough says that so much was told that it should be sent before there is more: Apply stops
+	// behind the present txn.
+	Enough() bool
 	// SessionOpened comes before the reply to its createSession.
 	SessionOpened(id int64, timeoutMS int32)
 	// SessionClosed comes behind the reply to its closeSession.
@@ -41,5 +44,6 @@ func (nopSink) Reply(int64, int32, int64, int32, zkerr.Code, []byte) {}
 func (nopSink) Wrote(int64, int32)                                   {}
 func (nopSink) Auth(uint64) []consensus.Identity                     { return nil }
 func (nopSink) Event(uint64, int64, int32, string)                   {}
+func (nopSink) Enough() bool                                         { return false }
 func (nopSink) SessionOpened(int64, int32)                           {}
 func (nopSink) SessionClosed(int64)                                  {}

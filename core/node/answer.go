@@ -130,6 +130,8 @@ func (s *readSink) Wrote(int64, int32)                {}
 
 func (s *readSink) Reply(int64, int32, int64, int32, zkerr.Code, []byte) {}
 
+func (s *readSink) Enough() bool { return false }
+
 func (s *readSink) SessionOpened(int64, int32) {}
 
 func (s *readSink) SessionClosed(int64) {}

@@ -22,7 +22,7 @@ const (
 //
 // Only where a session has reads between two writes of the batch it is applied in
 // parts, with those reads answered in between: no read shows what its own client
-// asked for later.
+// asked for later. And where there are very many events they are sent in between.
 func (n *Node) Deliver(txns []consensus.Txn) {
 	if n.failed.Load() || len(txns) == 0 || n.doubts() {
 		return
@@ -57,14 +57,28 @@ func (n *Node) Deliver(txns []consensus.Txn) {
 	n.applied(txns)
 }
 
-// apply applies one part of a batch. False: the node has failed.
+// apply applies one part of a batch, in as many steps as it takes for its events. False: the
+// node has failed.
 func (n *Node) apply(txns []consensus.Txn) bool {
-	if len(txns) == 0 {
-		return true
+	for len(txns) > 0 {
+		done, ok := n.applySome(txns)
+		if !ok {
+			return false
+		}
+		if txns = txns[done:]; len(txns) > 0 {
+			n.sink.relieve()
+		}
 	}
+	return true
+}
+
+// applySome applies the first of these txns, all of them most often, and says how many.
+func (n *Node) applySome(txns []consensus.Txn) (done int, ok bool) {
 	failpoint.Hit(failpoint.BeforeApply)
 	n.mu.Lock()
 	err := n.engine.Apply(txns, &n.sink)
+	for done = len(txns); done > 0 && int64(txns[done-1].Zxid) > n.engine.LastZxid(); done-- {
+	}
 	if last := txns[len(txns)-1].Data; err == nil && !n.serving && len(last) >= headLen {
 		// What an earlier life of this server, on another disk maybe, numbered by a clock
 		// that went ahead.
@@ -83,13 +97,13 @@ func (n *Node) apply(txns []consensus.Txn) bool {
 	switch {
 	case err != nil:
 		n.fail(storeExit(err), err)
-		return false
+		return 0, false
 	case differs:
 		n.distrust()
-		return false
+		return 0, false
 	}
-	n.check.agreed += len(txns)
-	return true
+	n.check.agreed += done
+	return done, true
 }
 
 // behindReads returns the client that waits for t, if something that it asked for

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"runtime"
 	"strings"
 
@@ -20,6 +21,8 @@ type sink struct {
 	dirty []*client
 	// replied are those of dirty that have a reply, once each or more often.
 	replied []*client
+	// crowded says that what is flushed must be gone, or be known to wait, before there is more.
+	crowded bool
 	// Sums over the batch.
 	replies, events, eventBytes int64
 	sumNS, maxNS                int64
@@ -152,15 +155,42 @@ func (s *sink) Event(watcher uint64, zxid int64, typ int32, path string) {
 	}
 	failpoint.Hit(failpoint.BeforeEvent)
 	cl.c.Lock()
-	if !cl.c.Gone() {
+	switch {
+	case cl.c.Gone():
+	case s.eventBytes > maxEventBytes:
+		cl.c.CloseLocked(errEvents)
+	default:
 		cl.c.SetOut(appendEvent(cl.c.OutShort(), zxid, typ, path))
+		size := 4 + proto.ReplyHeaderSize + 12 + len(path)
+		cl.c.Unasked(size)
 		cl.stats.sent++
 		s.events++
-		s.eventBytes += int64(4 + proto.ReplyHeaderSize + 12 + len(path))
+		s.eventBytes += int64(size)
 	}
 	cl.c.Unlock()
 	s.mark(cl)
 	failpoint.Hit(failpoint.AfterEvent)
+}
+
+// Between two txns events are sent when there are many: a thousand writes of one batch may each be
+// an event for a thousand clients, and not all of that has to be in memory at once. One txn
+// that has too many by itself, such as the end of a session with very many ephemerals, costs those
+// who watch all of it their connections: they come back, and look.
+const (
+	manyEventBytes = 8 << 20
+	maxEventBytes  = 256 << 20
+)
+
+var errEvents = errors.New("one transaction has more events than there is memory for")
+
+// Enough says that there are events to be sent before there are more.
+func (s *sink) Enough() bool { return s.eventBytes > manyEventBytes }
+
+// relieve sends what there is: then there is room for more events.
+func (s *sink) relieve() {
+	s.crowded = true
+	s.finish()
+	s.crowded = false
 }
 
 // SessionOpened begins to track a session.
@@ -233,10 +263,17 @@ func (s *sink) finish() {
 	}
 	n.letIn()
 	failpoint.Hit(failpoint.BeforeReply)
-	if s.events > inline {
+	switch {
+	case s.crowded:
+		for _, cl := range s.dirty {
+			cl.c.Flush()
+		}
+	case s.events > inline:
 		flush(n, s.replied) // whoever asked for the change does not wait for all who watch
+		fallthrough
+	default:
+		flush(n, s.dirty)
 	}
-	flush(n, s.dirty)
 	failpoint.Hit(failpoint.AfterReply)
 	n.sent.Add(s.replies + s.events)
 	if s.replies > 0 {

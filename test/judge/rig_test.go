@@ -650,6 +650,8 @@ func (s *server) Event(watcher uint64, zxid int64, typ int32, path string) {
 	l.out = append(l.out, history.Record{Kind: history.Event, Session: l.session, Zxid: zxid, Type: typ, State: int32(proto.StateSyncConnected), Path: strings.Clone(path)})
 }
 
+func (s *server) Enough() bool { return false }
+
 func (s *server) SessionOpened(int64, int32) {}
 
 func (s *server) SessionClosed(id int64) {
