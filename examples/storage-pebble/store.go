@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -74,14 +75,27 @@ func get(r pebble.Reader, key []byte) ([]byte, bool, error) {
 
 // asOurs says of pebble's errors which of them are damage.
 func asOurs(err error) error {
-	if errors.Is(err, pebble.ErrCorruption) {
+	if pebble.IsCorruptionError(err) { // its mark is none that errors.Is would see
 		return fmt.Errorf("%w: %w", storage.ErrDamaged, err)
+	}
+	return err
+}
+
+// damagedName is a file beside pebble's that says what was found to be damaged.
+const damagedName = "damaged"
+
+// noted is asOurs for what a store in use has met. The server ends then, and the next Open has to know: it may not read
+// the place where the damage is.
+func (s *store) noted(err error) error {
+	if err = asOurs(err); errors.Is(err, storage.ErrDamaged) {
+		_ = os.WriteFile(filepath.Join(s.dir, damagedName), []byte(err.Error()), 0o644) // else it is found again
 	}
 	return err
 }
 
 // A store is a pebble database in a folder.
 type store struct {
+	dir string
 	// Without a lock: the server asks now and then, to see whether the module is well, and a sync may take longer
 	// than the answer to that.
 	applied, durable atomic.Int64
@@ -102,27 +116,31 @@ func open(c storage.Config) (storage.Store, error) {
 			return nil, err
 		}
 	}
+	if why, err := os.ReadFile(filepath.Join(c.Dir, damagedName)); err == nil {
+		return nil, fmt.Errorf("open %s: %w: it was found before: %s", c.Dir, storage.ErrDamaged, why)
+	}
+	s := &store{dir: c.Dir}
 	events := pebble.EventListener{BackgroundError: func(err error) {
-		if c.Fail != nil {
-			c.Fail(asOurs(err))
+		if err = s.noted(err); c.Fail != nil {
+			c.Fail(err)
 		}
 	}}
 	db, err := pebble.Open(c.Dir, &pebble.Options{EventListener: &events, Logger: quiet{}})
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", c.Dir, asOurs(err))
 	}
-	s := &store{db: db}
+	s.db = db
 	meta, ok, err := get(db, metaKey)
 	switch {
 	case err == nil && ok && len(meta) != 16:
-		err = fmt.Errorf("%s: %w", c.Dir, storage.ErrDamaged)
+		err = fmt.Errorf("%d bytes about the whole: %w", len(meta), storage.ErrDamaged)
 	case err == nil && ok:
 		s.applied.Store(int64(binary.BigEndian.Uint64(meta)))
 		s.records = int(binary.BigEndian.Uint64(meta[8:]))
 		err = s.sync() // what was read may not be on the disk yet
 	}
 	if err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(fmt.Errorf("open %s: %w", c.Dir, err), db.Close())
 	}
 	return s, nil
 }
@@ -149,7 +167,7 @@ func (s *store) Commit(b *storage.Batch) error {
 	for _, op := range b.Ops {
 		d, err := apply(batch, op)
 		if err != nil {
-			return err
+			return s.noted(err)
 		}
 		records += d
 	}
@@ -158,7 +176,7 @@ func (s *store) Commit(b *storage.Batch) error {
 		return err
 	}
 	if err := batch.Commit(pebble.NoSync); err != nil {
-		return asOurs(err)
+		return s.noted(err)
 	}
 	s.applied.Store(b.Zxid)
 	s.records = records
@@ -211,7 +229,7 @@ func (s *store) Durable() int64 { return s.durable.Load() }
 // sync makes durable what was committed.
 func (s *store) sync() error {
 	if err := s.db.LogData(nil, pebble.Sync); err != nil {
-		return asOurs(err)
+		return s.noted(err)
 	}
 	s.durable.Store(s.applied.Load())
 	return nil
@@ -233,7 +251,7 @@ func (s *store) Reset() error {
 		return storage.ErrClosed
 	}
 	if err := s.db.DeleteRange([]byte{0}, []byte{0xff}, pebble.Sync); err != nil {
-		return asOurs(err)
+		return s.noted(err)
 	}
 	s.applied.Store(0)
 	s.durable.Store(0)

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"crypto/rand"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,8 +74,8 @@ func TestOptions(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "CURRENT"), []byte("nonsense"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := open(storage.Config{Dir: dir}); err == nil {
-		t.Error("nonsense was opened")
+	if _, err := open(storage.Config{Dir: dir}); !errors.Is(err, storage.ErrDamaged) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("nonsense was opened: %v", err)
 	}
 	s, err := open(storage.Config{Dir: dir, Discard: true})
 	if err != nil {
@@ -100,5 +104,65 @@ func TestDurableWaitsForNothing(t *testing.T) {
 	s.(*store).mu.Unlock()
 	if err := s.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestDamage: what is damaged is said to be, with the folder's name, when it is met and by each Open from then on, until
+// the store is discarded.
+func TestDamage(t *testing.T) {
+	for what, at := range map[string]float64{"the first block": 0, "the middle": 0.5, "the end": 0.99} {
+		dir := filepath.Join(t.TempDir(), "store")
+		s, err := open(storage.Config{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := &storage.Batch{Zxid: 1}
+		b.Put("/", []byte("head"), nil)
+		for i := range 2000 {
+			data := make([]byte, 200)
+			rand.Read(data)
+			b.Put(fmt.Sprintf("/%04d", i), []byte("head"), data)
+		}
+		if err := errors.Join(s.Commit(b), s.(*store).db.Flush(), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+		files, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+		if err != nil || len(files) != 1 {
+			t.Fatalf("%v, %v", files, err)
+		}
+		raw, err := os.ReadFile(files[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		copy(raw[int(float64(len(raw))*at):], "nonsense")
+		if err := os.WriteFile(files[0], raw, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		s, err = open(storage.Config{Dir: dir})
+		if err == nil {
+			v := s.View()
+			err = v.Walk(func(string, storage.Record) bool { return true })
+			v.Release()
+			if !errors.Is(err, storage.ErrDamaged) {
+				t.Errorf("%s: a walk: %v", what, err)
+			}
+			s.Close() // whatever it says
+			_, err = open(storage.Config{Dir: dir})
+		}
+		if !errors.Is(err, storage.ErrDamaged) || !strings.Contains(err.Error(), dir) {
+			t.Errorf("%s: Open: %v", what, err)
+		}
+		s, err = open(storage.Config{Dir: dir, Discard: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v := s.View(); v.Len() != 0 {
+			t.Errorf("%s: what was discarded has %d records", what, v.Len())
+		} else {
+			v.Release()
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

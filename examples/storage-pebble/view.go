@@ -10,6 +10,7 @@ import (
 
 // A view is one of pebble's snapshots.
 type view struct {
+	s       *store
 	snap    *pebble.Snapshot
 	applied int64
 	records int
@@ -18,7 +19,7 @@ type view struct {
 func (s *store) View() storage.View {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return &view{s.db.NewSnapshot(), s.applied.Load(), s.records}
+	return &view{s, s.db.NewSnapshot(), s.applied.Load(), s.records}
 }
 
 func (v *view) Applied() int64 { return v.applied }
@@ -28,14 +29,15 @@ func (v *view) Release()       { v.snap.Close() }
 func (v *view) Get(path string) (rec storage.Record, ok bool, err error) {
 	b, ok, err := get(v.snap, recordKey(path))
 	if err != nil || !ok {
-		return rec, false, err
+		return rec, false, v.s.noted(err)
 	}
 	rec, err = decode(b)
-	return rec, err == nil, err
+	return rec, err == nil, v.s.noted(err)
 }
 
 func (v *view) TableGet(table, key string) ([]byte, bool, error) {
-	return get(v.snap, entryKey(table, key))
+	value, ok, err := get(v.snap, entryKey(table, key))
+	return value, ok, v.s.noted(err)
 }
 
 // scan calls fn for all keys that begin with prefix, until it returns false.
@@ -49,17 +51,17 @@ func (v *view) scan(prefix []byte, fn func(rest string, value []byte) (bool, err
 	}
 	it, err := v.snap.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: end})
 	if err != nil {
-		return asOurs(err)
+		return v.s.noted(err)
 	}
 	defer it.Close()
 	for it.First(); it.Valid(); it.Next() {
 		more, err := fn(string(it.Key()[len(prefix):]), it.Value())
 		if err != nil || !more {
-			return err
+			return v.s.noted(err)
 		}
 	}
 	if err := it.Error(); err != nil {
-		return asOurs(err)
+		return v.s.noted(err)
 	}
 	return nil
 }

@@ -23,7 +23,8 @@ var ErrClosed = errors.New("storage: store is closed")
 // ErrDamaged says that what a store has on disk is not what it wrote. Errors that
 // are it name the file and the place in it. Nothing is served out of such a
 // store: it is opened again with Config.Discard, and filled anew from a snapshot
-// and the log, or from another server.
+// and the log, or from another server. That is done when Open returns it; so a store
+// in which it was met later remembers it on disk until it is discarded.
 var ErrDamaged = errors.New("storage: the store is damaged")
 
 // An OptionError is what Open returns for an option that a store can't use: whoever has read
