@@ -167,6 +167,26 @@ func TestEventsWithoutReading(t *testing.T) {
 	p.must(proto.OpGetData, get("/"))
 }
 
+// TestMultiReadIsBounded: the answer to a multiRead, for which some bytes suffice, is not many times what a
+// client can ask for otherwise.
+func TestMultiReadIsBounded(t *testing.T) {
+	r := start(t, consensus.Leading, false, func(c *Config) { c.JuteMaxBuffer = 10_000 })
+	p := r.connect()
+	p.must(proto.OpCreate, create("/a", 0))
+	p.must(proto.OpSetData, set("/a", strings.Repeat("x", 9000)))
+	q := &proto.MultiRequest{Read: true}
+	for n := 1; n <= 5; n++ {
+		q.Ops = append(q.Ops, proto.MultiOp{Op: proto.OpGetData, Path: "/a"})
+		want := zkerr.OK
+		if n > 4 {
+			want = zkerr.MarshallingError
+		}
+		if a := p.call(proto.OpMultiRead, q); a.Err != want {
+			t.Errorf("%d reads: %v, want %v", n, a.Err, want)
+		}
+	}
+}
+
 // TestGreetings: greetings that are none, and what comes instead of one.
 func TestGreetings(t *testing.T) {
 	r := start(t, consensus.Leading, false, nil)

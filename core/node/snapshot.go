@@ -257,14 +257,17 @@ func (p *pinned) Close() error {
 }
 
 func (n *Node) engineOptions() engine.Options {
+	// A client of Apache's takes no frame that is longer than jute.maxbuffer. Sixty connections that
+	// read nothing may have two answers each in memory, for some bytes that they have sent.
+	const maxReplies = 4
 	return engine.Options{
 		ExtendedTypes: n.cfg.ExtendedTypes, SkipACL: n.cfg.SkipACL, NoDigest: n.cfg.NoDigest,
 		Server: consensus.ServerID(n.cfg.ServerID), UnmarkedLocals: n.cfg.LocalSessions && n.cfg.Mixed,
 		SuperDigest: n.cfg.SuperDigest, NoDigestAuth: n.cfg.NoDigestAuth,
 		ReconfigEnabled: n.cfg.ReconfigEnabled, MultiAddress: n.cfg.MultiAddress, NoStandalone: n.cfg.NoStandalone,
 		Synced: n.synced, EnforceQuota: n.cfg.EnforceQuota, OnQuotaExcess: n.exceeded,
-		MaxTxnBytes: 2*n.cfg.JuteMaxBuffer - 2*1024,
-		ConfigText:  n.cfg.Consensus.ConfigText, ConfigTimeMS: n.wallMS(),
+		MaxTxnBytes: 2*n.cfg.JuteMaxBuffer - 2*1024, MaxReplyBytes: maxReplies * n.cfg.JuteMaxBuffer,
+		ConfigText: n.cfg.Consensus.ConfigText, ConfigTimeMS: n.wallMS(),
 		Fail: func(err error) { n.fail(ExitUnexpected, err) },
 		OnDigestMismatch: func(zxid int64, txn, tree uint64) {
 			n.cfg.Metrics.Add("digest_mismatches_count", 1)
