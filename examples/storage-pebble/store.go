@@ -109,7 +109,7 @@ type store struct {
 // open is the module's storage.Open.
 func open(c storage.Config) (storage.Store, error) {
 	for name := range c.Options {
-		return nil, fmt.Errorf("zkcore.storage.pebble.%s: there is no such option", name)
+		return nil, &storage.OptionError{Key: name, Reason: "pebble has no such option"} // the server names the line
 	}
 	if c.Discard {
 		if err := os.RemoveAll(c.Dir); err != nil {

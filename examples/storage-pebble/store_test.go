@@ -64,8 +64,9 @@ func TestProcess(t *testing.T) {
 
 // TestOptions refuses what it does not know, and Discard what is there.
 func TestOptions(t *testing.T) {
-	if _, err := open(storage.Config{Dir: t.TempDir(), Options: map[string]string{"cache": "1"}}); err == nil {
-		t.Error("an unknown option was taken")
+	var option *storage.OptionError
+	if _, err := open(storage.Config{Dir: t.TempDir(), Options: map[string]string{"cache": "1"}}); !errors.As(err, &option) || option.Key != "cache" {
+		t.Errorf("an unknown option: %v", err)
 	}
 	dir := filepath.Join(t.TempDir(), "store")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
