@@ -234,6 +234,9 @@ func (n *electNet) accept(ln net.Listener) {
 // maxMailFrame is longer than any message of an election.
 const maxMailFrame = 1024
 
+// zabHead is how a connection to Zab's election port begins, whose servers may have been given this one's address.
+const zabHead = "\xff\xff\xff\xff"
+
 // read reads who speaks, and what it says.
 func (n *electNet) read(c net.Conn) {
 	defer c.Close()
@@ -241,7 +244,13 @@ func (n *electNet) read(c net.Conn) {
 	defer stop()
 	r := bufio.NewReaderSize(c, 2048)
 	c.SetReadDeadline(time.Now().Add(n.e.opts.dialTimeout))
-	f, _, err := readFrame(r, maxMailFrame)
+	var f protocol.Frame
+	head, err := r.Peek(4)
+	if err == nil && string(head) == zabHead {
+		err = errors.New("it speaks Zab: that server runs with --consensus=zab, or is Apache's, and all must have the same")
+	} else {
+		f, _, err = readFrame(r, maxMailFrame)
+	}
 	n.mu.Lock()
 	n.quiet--
 	n.mu.Unlock()

@@ -5,15 +5,18 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	pb "go.etcd.io/raft/v3/raftpb"
 
 	"github.com/zkcore/zkcore/consensus-raft/protocol"
+	"github.com/zkcore/zkcore/core/quorum"
 	"github.com/zkcore/zkcore/plugins/consensus"
 	"github.com/zkcore/zkcore/plugins/consensus/consensustest"
 )
@@ -69,6 +72,39 @@ func TestHostileConnections(t *testing.T) {
 		t.Errorf("a stranger made the epoch %d", epoch)
 	}
 }
+
+// TestZabCalls: a server that was left with the other module, and has this one's address, is named as what it is.
+func TestZabCalls(t *testing.T) {
+	var mu sync.Mutex
+	var log strings.Builder
+	c := consensustest.NewCluster(t, func(cfg consensus.Config, n consensus.Node) (consensus.Member, error) {
+		cfg.Log = slog.New(slog.NewTextHandler(writerFunc(func(b []byte) (int, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			return log.Write(b)
+		}), nil))
+		return patient(cfg, n)
+	}, 3, 0)
+	c.Start(1)
+	conn, err := net.Dial("tcp", c.Config(1).Servers[0].Election[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	hello := quorum.InitialMessage{Version: quorum.InitialV1, SID: 2, Addrs: []quorum.HostPort{{Host: "127.0.0.1", Port: 1}}}
+	conn.Write(hello.Append(nil))
+	conn.SetReadDeadline(time.Now().Add(time.Minute))
+	io.Copy(io.Discard, conn) // until it is refused; the line comes before that
+	mu.Lock()
+	defer mu.Unlock()
+	if !strings.Contains(log.String(), "it speaks Zab: that server runs with --consensus=zab") {
+		t.Errorf("the log says\n%s", &log)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
 // TestReadFrame: a length is a claim, and a frame that is cut short is none.
 func TestReadFrame(t *testing.T) {

@@ -424,6 +424,15 @@ func TestStrangers(t *testing.T) {
 			closes(t, "the stranger", conn)
 		}
 	}
+	for range 3 { // HELLO of consensus-raft: length, kind, version, server, voters
+		conn := dial(t, cfg.Servers[0].Election[0])
+		conn.Write(append([]byte{0, 0, 0, 21, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2}, make([]byte, 8)...))
+		closes(t, "a server of Raft's", conn)
+	}
+	log.await(t, "it speaks Raft: that server runs with --consensus=raft")
+	if n := strings.Count(log.String(), "speaks Raft"); n != 1 {
+		t.Errorf("%d lines about Raft:\n%s", n, &log)
+	}
 	log.await(t, "server 7 is not in the membership")
 	log.await(t, "server 8 is not in the membership")
 	if n := strings.Count(log.String(), "not in the membership"); n != 2 {

@@ -160,6 +160,10 @@ func (n *electNet) accept(ln net.Listener) {
 	}
 }
 
+// raftHead is what a connection to the election port of consensus-raft begins with: a HELLO's length and kind. A server
+// before 3.5 sends its id there, which is no such number.
+const raftHead = 21<<8 | 1
+
 // greet reads who connected.
 func (n *electNet) greet(c net.Conn) {
 	refuse := func(why any) {
@@ -180,6 +184,13 @@ func (n *electNet) greet(c net.Conn) {
 	}
 	c.SetDeadline(time.Time{})
 	id := consensus.ServerID(m.SID)
+	if uint64(m.SID)>>24 == raftHead {
+		if n.strange(raftHead) {
+			refuse("it speaks Raft: that server runs with --consensus=raft, and all must have the same")
+		}
+		c.Close()
+		return
+	}
 	p := n.peers[id]
 	switch {
 	case id == n.self.ID:
