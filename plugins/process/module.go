@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -36,8 +37,9 @@ type Config struct {
 	// Name is what the module is called in lines and errors; the file's name if it is empty.
 	Name string
 	// RunDir is where the socket's directory is made: a folder for this module alone, that
-	// is emptied first. If it is empty, or too long for a socket's name, the system's
-	// folder for temporary files is taken.
+	// is emptied first. If it is empty, or too long for a socket's name, the socket is in the
+	// system's folder for temporary files; in the second case what an earlier process left
+	// there is removed.
 	RunDir string
 	// Timeout is how long the module may take to answer; 0: 10 s. What writes much, such as
 	// a flush, may take ten times as long.
@@ -91,7 +93,8 @@ type module struct {
 	child *child
 	plug  *plugin.Client
 	conn  *grpc.ClientConn
-	line  line // of a member that takes the socket; or nil
+	line  line   // of a member that takes the socket; or nil
+	dir   string // that the socket's directory is in; "": the system's for temporary files
 	calls *calls
 	well  func(*pb.HealthReply) // is told what a health call has brought; it may be nil
 
@@ -112,9 +115,17 @@ func start(cfg Config, kind string) (*module, error) {
 	if err := m.start(); err != nil {
 		m.cancel()
 		m.hangUp()
+		m.clean()
 		return nil, err
 	}
 	return m, nil
+}
+
+// clean removes the folder that the socket's directory was in, if it was made elsewhere.
+func (m *module) clean() {
+	if strings.HasPrefix(filepath.Base(m.dir), elsewhere) {
+		_ = os.Remove(m.dir) // the next start would
+	}
 }
 
 func (m *module) start() error {
@@ -122,7 +133,7 @@ func (m *module) start() error {
 	if err != nil {
 		return &Refused{m.cfg.Path, err}
 	}
-	dir, err := runDir(m.cfg.RunDir)
+	m.dir, err = runDir(m.cfg.RunDir)
 	if err != nil {
 		file.Close()
 		return fmt.Errorf("module %s: make a folder for its socket: %w", m.cfg.Path, err)
@@ -134,11 +145,13 @@ func (m *module) start() error {
 			return fmt.Errorf("module %s: make a socket for it: %w", m.cfg.Path, err)
 		}
 	}
+	var socketDir string
 	limit := grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(m.cfg.MaxMessage), grpc.MaxCallSendMsgSize(m.cfg.MaxMessage))
 	m.plug = plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig:  handshake,
 		VersionedPlugins: map[int]plugin.PluginSet{m.cfg.version: {pluginName: connect{}}},
-		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
+		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, dir string) (runner.Runner, error) {
+			socketDir = dir
 			m.child = &child{
 				cmd: &exec.Cmd{Env: cmd.Env}, file: file, sockets: theirs, path: m.cfg.Path, args: m.cfg.args, running: m.cfg.Running,
 				log: newLogReader(m.cfg.Log, m.log), done: make(chan struct{}), late: m.cfg.StartTimeout,
@@ -148,7 +161,7 @@ func (m *module) start() error {
 		SkipHostEnv:      true,
 		AutoMTLS:         true,
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
-		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: dir},
+		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: m.dir},
 		StartTimeout:     m.cfg.StartTimeout,
 		Logger:           hclog.NewNullLogger(),
 		SyncStdout:       &lineWriter{log: m.log},
@@ -170,6 +183,7 @@ func (m *module) start() error {
 		m.child.kill()
 		m.plug.Kill()
 		if m.child.cmd.Process == nil {
+			_ = os.RemoveAll(socketDir) // go-plugin forgets it then
 			return &Refused{m.cfg.Path, fmt.Errorf("it can't be started: %w", err)}
 		}
 		<-m.child.done
@@ -334,6 +348,7 @@ func (m *module) fail(why error) error {
 	<-m.child.done
 	m.plug.Kill() // what is left: the connection, the socket
 	m.hangUp()
+	m.clean()
 	close(told)
 	return died
 }
@@ -368,6 +383,7 @@ func (m *module) shut() {
 	m.child.end(5 * time.Second)
 	m.plug.Kill()
 	m.hangUp()
+	m.clean()
 }
 
 // call makes a call that is answered soon.
@@ -438,14 +454,28 @@ const maxSocketName = 60
 
 // runDir makes and empties the folder in which the socket's directory is made.
 func runDir(dir string) (string, error) {
-	if dir == "" || len(dir) > maxSocketName {
+	if dir == "" {
 		return "", nil
+	}
+	link := filepath.Join(dir, "elsewhere")
+	if old, err := os.Readlink(link); err == nil && strings.HasPrefix(filepath.Base(old), elsewhere) {
+		_ = os.RemoveAll(old) // who can't remove it has lost nothing
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		return "", err
 	}
-	return dir, os.MkdirAll(dir, 0o700)
+	if err := os.MkdirAll(dir, 0o700); err != nil || len(dir) <= maxSocketName {
+		return dir, err
+	}
+	away, err := os.MkdirTemp("", elsewhere)
+	if err == nil {
+		_ = os.Symlink(away, link) // where there are none it stays, if the process is killed
+	}
+	return away, err
 }
+
+// elsewhere is how a folder for sockets begins that is not in its own place.
+const elsewhere = "zkcore-module"
 
 // A lineWriter logs what a module prints, line by line.
 type lineWriter struct {

@@ -591,3 +591,57 @@ func TestFlushBesideReset(t *testing.T) {
 		t.Errorf("an empty store is durable up to %d", d)
 	}
 }
+
+// TestSocketsElsewhere: where a data directory's name is too long for a socket, nothing piles up in the system's folder for
+// temporary files: neither of modules that ended in order or did not start, nor of servers that were killed.
+func TestSocketsElsewhere(t *testing.T) {
+	tmp := t.TempDir()
+	t.Setenv("TMPDIR", tmp)
+	left := func() []os.DirEntry {
+		entries, err := os.ReadDir(tmp)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return entries
+	}
+	c := as(t, "store")
+	c.RunDir = filepath.Join(t.TempDir(), strings.Repeat("x", maxSocketName), "storage")
+	for range 3 { // killed, each of them
+		dir, err := runDir(c.RunDir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "socket"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(left()); n != 1 {
+			t.Errorf("there are %d folders", n)
+		}
+	}
+	s, err := Storage(c)(storage.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c.args = []string{"silent"}
+	if _, err := Storage(c)(storage.Config{}); err == nil {
+		t.Error("it started")
+	}
+	for _, dir := range []string{"", c.RunDir} {
+		c.RunDir, c.Path = dir, filepath.Join(t.TempDir(), "text")
+		if err := os.WriteFile(c.Path, []byte("no program"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if c.SHA256, err = Sum(c.Path); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Storage(c)(storage.Config{}); err == nil {
+			t.Error("a text was started")
+		}
+	}
+	if l := left(); len(l) != 0 {
+		t.Errorf("there is left: %v", l)
+	}
+}
