@@ -58,3 +58,18 @@ func SetsWatch(op int32, body []byte) bool {
 	}
 	return false
 }
+
+// manyNodes is how many znodes a read looks at that others hardly notice.
+const manyNodes = 10_000
+
+// Wide says whether a read of a few bytes may have to look at very many znodes, and answers little of it: there
+// is no other bound to how much of this a client can ask for.
+func (e *Engine) Wide(op int32, session int64) bool {
+	switch proto.Op(op) {
+	case proto.OpGetAllChildrenNum:
+		return e.view.Len() > manyNodes
+	case proto.OpGetEphemerals:
+		return e.ephemerals[session] > manyNodes
+	}
+	return false
+}

@@ -16,7 +16,7 @@ const (
 	kOpen                // the beginning of a session that only this server knows
 	kClose               // its end
 	kSync                // waits for Synced
-	kRewatch             // a long setWatches: waits for its turns
+	kRewatch             // a long setWatches, or a wide read: waits for its turns
 	kWrite               // waits for its txn
 	kCreate              // createSession: waits for its txn
 	kUpgrade             // the same for a session that was local; nobody is told

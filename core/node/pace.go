@@ -17,7 +17,9 @@ const (
 
 // A pace carries out long setWatches, one at a time and in steps: when a server is lost its clients
 // come to the others all at once, each with all that it watches, and those who are there
-// are to be served meanwhile.
+// are to be served meanwhile. Reads that look at very many znodes and answer little go the same way,
+// each in one step: a thousand of them take as many bytes as one packet has, and as long as they
+// are carried out at one go nothing else happens.
 type pace struct {
 	mu   sync.Mutex
 	line []*client
@@ -31,13 +33,16 @@ func (p *pace) put(cl *client) {
 	p.hand()
 }
 
-// isLong says whether a request is for the pace.
-func (n *Node) isLong(e *entry) bool {
-	op := proto.Op(e.op)
-	return len(e.body) > n.cfg.RewatchBytes && (op == proto.OpSetWatches || op == proto.OpSetWatches2)
+// isLong says whether a request is for the pace. The node's lock is held.
+func (cl *client) isLong(e *entry) bool {
+	return len(e.body) > cl.n.cfg.RewatchBytes && isRewatch(e.op) || cl.n.engine.Wide(e.op, cl.session)
 }
 
-// startPaced puts the client in line if it has come to a long setWatches. The connection is
+func isRewatch(op int32) bool {
+	return proto.Op(op) == proto.OpSetWatches || proto.Op(op) == proto.OpSetWatches2
+}
+
+// startPaced puts the client in line if it has come to something for the pace. The connection is
 // locked.
 func (cl *client) startPaced() {
 	if !cl.paced && cl.served() && cl.mustPace() {
@@ -46,7 +51,7 @@ func (cl *client) startPaced() {
 	}
 }
 
-// mustPace says whether a long setWatches is at the head of the fifo.
+// mustPace says whether something for the pace is at the head of the fifo.
 func (cl *client) mustPace() bool {
 	return cl.fifo.n > 0 && !cl.c.Gone() && cl.fifo.head().kind == kRewatch && !cl.fifo.head().done
 }
@@ -72,18 +77,12 @@ func (n *Node) paceOn() {
 	// With another role the client is put in line again, and goes on where it was.
 	if cl.served() && cl.mustPace() {
 		e := cl.fifo.head()
-		if cl.rewatch == nil {
-			cl.rewatch, e.code = engine.NewRewatch(e.op, e.body)
-		}
-		if e.code == zkerr.OK {
-			r := engine.ReadRequest{Session: cl.session, Watcher: cl.c.ID, Auth: cl.knownAs(e)}
-			n.watchMu.Lock()
-			e.done = n.engine.Rewatch(cl.rewatch, &r, (*readSink)(cl), rewatchStep)
-			n.watchMu.Unlock()
+		if isRewatch(e.op) {
+			e.done = cl.stepRewatch(e)
 		} else {
-			e.done = true
+			e.kind = kRead // which run answers
 		}
-		if e.done {
+		if cl.ready() {
 			cl.rewatch = nil
 			cl.run()
 			queued = cl.advance()
@@ -100,4 +99,19 @@ func (n *Node) paceOn() {
 	if more {
 		p.hand()
 	}
+}
+
+// stepRewatch makes one step of a setWatches, and says whether it was the last.
+func (cl *client) stepRewatch(e *entry) (done bool) {
+	n := cl.n
+	if cl.rewatch == nil {
+		cl.rewatch, e.code = engine.NewRewatch(e.op, e.body)
+	}
+	if e.code != zkerr.OK {
+		return true
+	}
+	r := engine.ReadRequest{Session: cl.session, Watcher: cl.c.ID, Auth: cl.knownAs(e)}
+	n.watchMu.Lock()
+	defer n.watchMu.Unlock()
+	return n.engine.Rewatch(cl.rewatch, &r, (*readSink)(cl), rewatchStep)
 }

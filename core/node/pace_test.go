@@ -1,12 +1,14 @@
 package node
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/zkcore/zkcore/core/jute"
 	"github.com/zkcore/zkcore/core/proto"
 	"github.com/zkcore/zkcore/core/zkerr"
 	"github.com/zkcore/zkcore/plugins/consensus"
@@ -197,4 +199,54 @@ func TestStormOfWatches(t *testing.T) {
 		}
 	}
 	t.Logf("%d writes were answered meanwhile", served)
+}
+
+// TestWideReads: what one client asks for in one write, each of which looks at all znodes, is answered one by one,
+// with others in between, in its place among what else it has asked for.
+func TestWideReads(t *testing.T) {
+	const znodes, wide = 10_100, 50
+	r := start(t, consensus.Leading, true, nil)
+	r.handPaced()
+	p := r.connectBy(1)
+	for at := 0; at < znodes; {
+		var q proto.MultiRequest
+		for ; at < znodes && len(q.Ops) < 5000; at++ {
+			q.Ops = append(q.Ops, proto.MultiOp{Op: proto.OpCreate, Path: fmt.Sprintf("/e%d", at), ACL: jute.OpenACL(), Flags: proto.FlagEphemeral})
+		}
+		p.send(proto.OpMulti, &q)
+		r.proposed(1)
+		r.m.deliver(-1)
+		if a := p.reply(); a.Err != zkerr.OK {
+			t.Fatal(a.Err)
+		}
+	}
+	var b []byte
+	for range wide {
+		b = append(b, p.request(proto.OpGetAllChildrenNum, &proto.PathRequest{Path: "/zookeeper"})...)
+		b = append(b, p.request(proto.OpGetEphemerals, &proto.AnyPathRequest{Path: "/none"})...)
+		b = append(b, p.request(proto.OpExists, get("/e0"))...)
+		b = append(b, p.request(proto.OpSetData, set("/e0", "x"))...)
+	}
+	p.write(b)
+	other := r.connectBy(1)
+	for i := range wide {
+		for range 2 {
+			r.until("it to stand in line", func() bool { return r.paceLine() == 1 })
+			if a := other.call(proto.OpExists, get("/e1")); a.Err != zkerr.OK {
+				t.Fatal(a.Err)
+			}
+			r.n.paceOn()
+			if a := p.reply(); a.Err != zkerr.OK {
+				t.Fatal(a.Err)
+			}
+		}
+		if a := p.reply(); a.Err != zkerr.OK || int(binary.BigEndian.Uint32(a.body[32:])) != i {
+			t.Fatalf("the exists behind %d wide reads shows %x", i, a.body)
+		}
+		r.proposed(1)
+		r.m.deliver(-1)
+		if a := p.reply(); a.Err != zkerr.OK {
+			t.Fatal(a.Err)
+		}
+	}
 }

@@ -139,7 +139,7 @@ func (cl *client) classify(e *entry) {
 	case op == proto.OpSASL:
 		e.kind, e.body = kSASL, nil
 	case engine.Known(e.op):
-		if e.kind = kRead; cl.n.isLong(e) {
+		if e.kind = kRead; cl.isLong(e) {
 			e.kind = kRewatch
 		}
 	default:
