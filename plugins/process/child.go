@@ -76,6 +76,7 @@ func (c *child) Start(context.Context) error {
 	c.cmd.SysProcAttr = attributes()
 	c.stdin, c.stdout = stdin, stdout
 
+	keepOwn()
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with this goroutine

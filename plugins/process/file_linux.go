@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 )
 
@@ -31,6 +32,20 @@ func apart(f *os.File, with []*os.File) (*os.File, error) {
 		return nil, os.NewSyscallError("fcntl", errno)
 	}
 	return os.NewFile(fd, f.Name()), nil
+}
+
+// keepOwn makes all descriptors of this process its own: those that it was started with, and that it knows nothing of, are
+// not handed down to a module.
+func keepOwn() {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return // there is no /proc here
+	}
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			syscall.CloseOnExec(fd)
+		}
+	}
 }
 
 // nameProcess shows a module under the name of its program: what was started had no name.

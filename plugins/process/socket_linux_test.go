@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/zkcore/zkcore/plugins/storage"
@@ -41,6 +42,30 @@ func TestSocketsAreTheMembers(t *testing.T) {
 					t.Errorf("two modules have %s", name)
 				}
 			}
+		}
+	}
+}
+
+// TestDescriptorsAreNotHandedDown: what the server was started with is not the modules'.
+func TestDescriptorsAreNotHandedDown(t *testing.T) {
+	var pipe [2]int
+	if err := syscall.Pipe(pipe[:]); err != nil { // as a shell leaves them open
+		t.Fatal(err)
+	}
+	defer syscall.Close(pipe[0])
+	defer syscall.Close(pipe[1])
+	name, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", pipe[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, as(t, "store"), storage.Config{}).(*store)
+	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", s.m.child.cmd.Process.Pid))
+	if err != nil || len(fds) == 0 {
+		t.Fatal(fds, err)
+	}
+	for _, fd := range fds {
+		if has, err := os.Readlink(fd); err == nil && has == name {
+			t.Errorf("the module has %s as %s", name, fd)
 		}
 	}
 }
