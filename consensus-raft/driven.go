@@ -104,7 +104,7 @@ func (d *Driven) Begin() { d.e.begin() }
 func (d *Driven) Role() consensus.Role {
 	d.e.mu.Lock()
 	defer d.e.mu.Unlock()
-	return d.e.role
+	return d.e.made
 }
 
 // Next is when Turn is wanted if nothing happens.

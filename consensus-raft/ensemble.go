@@ -67,7 +67,8 @@ type ensemble struct {
 	// What the methods see, which are called from anywhere.
 	mu      sync.Mutex
 	closed  bool
-	role    consensus.Role
+	role    consensus.Role // that which calls are checked against
+	made    consensus.Role // that which the protocol has come to; the node may be told later
 	offered consensus.Zxid
 	status  consensus.Status
 	conns   int // on the quorum port
@@ -512,6 +513,7 @@ func (e *ensemble) call(o protocol.Output) {
 // it from now on, so that none is taken for another role's.
 func (e *ensemble) setRole(r consensus.Role) {
 	e.mu.Lock()
+	e.made = r
 	if r.State == consensus.Looking {
 		e.role = r
 	}

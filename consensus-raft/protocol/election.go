@@ -227,6 +227,11 @@ func (m *Member) slept(gap Time) {
 		// Others may have another leader by now, and what would make this one lead is an old story.
 		m.resign("this server was asleep while it was being elected")
 	}
+	if l := m.leader; l != nil {
+		for _, p := range l.peers {
+			p.seen = m.now
+		}
+	}
 	if m.role.State == consensus.Leading {
 		m.warn("this server was asleep", "ms", int64(gap/Millisecond))
 	}

@@ -78,6 +78,7 @@ type peer struct {
 	addr   string
 	linked bool
 	since  Time // the last connection began
+	seen   Time // something came on it
 	brief  int  // connections in a row that did not last
 	here   bool // HERE came
 	ready  bool // raft's messages pass
@@ -142,7 +143,7 @@ func (l *leader) link(id ServerID, c Conn, addr string) bool {
 		l.m.out(Disconnect{p.conn, "there is another connection"})
 		l.unlink(p)
 	}
-	p.linked, p.conn, p.addr, p.since = true, c, addr, l.m.now
+	p.linked, p.conn, p.addr, p.since, p.seen = true, c, addr, l.m.now, l.m.now
 	l.m.out(Send{c, []Frame{{Kind: Lead, Version: Version, From: l.m.cfg.ID, Set: l.m.cfg.set(), Term: l.term}}})
 	return true
 }
@@ -194,6 +195,7 @@ func (l *leader) redial(p *peer) {
 
 // frame takes in what a learner sent.
 func (l *leader) frame(p *peer, f *Frame) {
+	p.seen = l.m.now
 	if !p.here {
 		switch f.Kind {
 		case Here:
@@ -559,7 +561,13 @@ func (l *leader) beat() {
 		return
 	}
 	for _, p := range l.peers {
-		if p.here && !p.ready {
+		switch silent := l.m.now - p.seen; {
+		case !p.linked:
+		case (!p.here || p.joined && !p.taking) && silent > l.m.cfg.Tick*Time(l.m.cfg.InitLimit):
+			// A machine that lost its power has ended no connection. When it is back only what is sent on the old
+			// one shows that, if that is sent soon, and nobody else tells the server who leads.
+			l.drop(p, "nothing came from it in initLimit ticks")
+		case !p.ready:
 			l.m.out(Send{p.conn, []Frame{{Kind: Alive}}}) // raft says nothing to it yet
 		}
 	}

@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -147,6 +148,45 @@ func TestAsleepWhileElected(t *testing.T) {
 		}
 	}
 	n.until("it follows", func() bool { return old.role.State == consensus.Following && old.role.Leader == young.id })
+}
+
+// TestPowerIsLost: a server whose power fails ends no connection. It follows again when it is back, also if
+// its leader had just connected to it, and had not heard of it yet.
+func TestPowerIsLost(t *testing.T) {
+	for _, greeted := range []bool{true, false} {
+		t.Run(fmt.Sprintf("greeted %v", greeted), func(t *testing.T) {
+			n := startAll(t, 3)
+			l := n.leader()
+			var h *host
+			for _, id := range n.ids {
+				if id != l.id {
+					h = n.hosts[id]
+				}
+			}
+			follows := func() bool { return h.role.State == consensus.Following && h.role.Leader == l.id }
+			n.until("it follows", follows)
+			if !greeted {
+				h.stop()
+				n.step()
+				h.start()
+				h.asleep = true
+				n.until("there is a connection", func() bool { return l.m.leader.peer(h.id).linked })
+				n.step()
+				if l.m.leader.peer(h.id).here {
+					t.Fatal("it has answered")
+				}
+			}
+			h.m, h.role, h.asleep, h.inbox = nil, consensus.Role{}, false, nil
+			for range 20 {
+				n.step()
+			}
+			h.start()
+			n.until("it follows again", follows)
+			if l.role.State != consensus.Leading {
+				t.Error("the leader is another one")
+			}
+		})
+	}
 }
 
 // TestReplacedDisk: 1 and 2 have a txn, 3 has not. With the disk of 2 gone and 1 down, 2
