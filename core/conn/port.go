@@ -35,10 +35,10 @@ func (s *Server) Attach(p Port) *Conn {
 	c := newConn(s, portConn{p})
 	c.port = p
 	c.client = s.cfg.Accept(c)
+	s.places.take(c, 0, 0)
 	if !s.enter(c) {
 		c.Close(nil)
 	}
-	s.places.take(c, 0, 0)
 	return c
 }
 
