@@ -42,6 +42,8 @@ const (
 	maxHotSlots = 1 << 15
 	// maxHot bounds what one slot holds.
 	maxHot = 2 << 10
+	// mostPushed is how many slots are looked at for a record to push out.
+	mostPushed = 64
 	// countEvery is how many hits are one that is counted: a number that all processors
 	// write costs more than the record.
 	countEvery = 64
@@ -85,12 +87,33 @@ func (h *hot) keep(slot *hotSlot, was *hotRecord, path string, rec storage.Recor
 	}
 	r := &hotRecord{path: strings.Clone(path), rec: storage.Record{Head: bytes.Clone(rec.Head), Data: bytes.Clone(rec.Data)}, from: commit}
 	more := r.size() - was.size()
-	if more > 0 && h.bytes.Load()+more > h.most {
+	if more > 0 && !h.room(slot, more) {
 		return
 	}
 	if slot.CompareAndSwap(was, r) {
 		h.bytes.Add(more)
 	}
+}
+
+// room says whether there are so many bytes more, for which it pushes out what some other slots hold: of any
+// records, since nobody notes which of them was read when.
+func (h *hot) room(slot *hotSlot, more int64) bool {
+	at := rand.IntN(len(h.slots))
+	for range min(mostPushed, len(h.slots)) {
+		if h.bytes.Load()+more <= h.most {
+			return true
+		}
+		other := &h.slots[at]
+		at = (at + 1) % len(h.slots)
+		r := other.Load()
+		if other == slot || r.size() == 0 {
+			continue
+		}
+		if other.CompareAndSwap(r, &hotRecord{from: r.from}) {
+			h.bytes.Add(-r.size())
+		}
+	}
+	return h.bytes.Load()+more <= h.most
 }
 
 // drop gives a slot away, for a commit that has gone into gone.

@@ -2,6 +2,7 @@ package behind
 
 import (
 	"fmt"
+	"hash/maphash"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -95,5 +96,62 @@ func TestReadersBesideCommits(t *testing.T) {
 	wg.Wait()
 	if hits := s.cache.hot.hits.Load(); hits == 0 {
 		t.Errorf("of %d reads none was of what is hot", seen.Load())
+	}
+}
+
+// TestHotMovesOn: once all bytes are used, what is read now still gets a place, the bytes stay within their bound, and what
+// was pushed out leaves its number behind, so that no view of long ago puts an older record there.
+func TestHotMovesOn(t *testing.T) {
+	const cacheBytes, set = 1 << 20, 400
+	h := newHot(cacheBytes)
+	seed := maphash.MakeSeed()
+	data := make([]byte, 1<<10)
+	read := func(path string, commit uint64) (hit bool) {
+		slot := h.slot(maphash.String(seed, path))
+		_, was, hit := h.get(slot, path, commit)
+		if !hit {
+			h.keep(slot, was, path, storage.Record{Data: data}, commit)
+		}
+		return hit
+	}
+	for i := range set {
+		read(fmt.Sprintf("/before/%d", i), 7)
+	}
+	if full := h.bytes.Load(); full < h.most*8/10 || full > h.most {
+		t.Fatalf("%d of %d bytes are used", full, h.most)
+	}
+	// The working set moves: half of what fits.
+	hits, now := 0, int(h.most/(2<<10)/2)
+	for range 20 {
+		hits = 0
+		for i := range now {
+			if read(fmt.Sprintf("/now/%d", i), 9) {
+				hits++
+			}
+		}
+		if used := h.bytes.Load(); used > h.most || used < 0 {
+			t.Fatalf("%d of %d bytes are used", used, h.most)
+		}
+	}
+	if hits < now*7/10 {
+		t.Errorf("of %d records that are read again and again %d are hot", now, hits)
+	}
+	held := int64(0)
+	for i := range h.slots {
+		r := h.slots[i].Load()
+		held += r.size()
+		if r == nil {
+			continue
+		}
+		if r.from < 7 {
+			t.Errorf("slot %d is of %d", i, r.from)
+		}
+		h.keep(&h.slots[i], r, "/late", storage.Record{}, r.from-1)
+		if h.slots[i].Load() != r {
+			t.Errorf("slot %d of %d took a record of a view before it", i, r.from)
+		}
+	}
+	if held != h.bytes.Load() {
+		t.Errorf("the slots hold %d bytes, counted are %d", held, h.bytes.Load())
 	}
 }
