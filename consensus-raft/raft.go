@@ -127,7 +127,7 @@ func claim(fsys vfs.FS, cfg consensus.Config) (owned bool, err error) {
 		return false, err
 	}
 	if owner != "" && owner != Name {
-		return false, &txnlog.WrongOwner{Dir: dirs[0], Owner: owner, Want: Name}
+		return false, &consensus.OwnerError{Dir: dirs[0], Owner: owner, Want: Name}
 	}
 	for _, dir := range dirs {
 		if err := txnlog.WriteOwner(fsys, dir, Name); err != nil {

@@ -65,7 +65,7 @@ func openData(fsys vfs.FS, cfg consensus.Config, o *options, n consensus.Node) (
 	if owner, err := txnlog.ReadOwner(fsys, member.Version2(cfg.DataDir), member.Version2(cfg.LogDir)); err != nil {
 		return store{}, err
 	} else if owner != "" && owner != txnlog.Zab {
-		return store{}, &txnlog.WrongOwner{Dir: member.Version2(cfg.DataDir), Owner: owner, Want: txnlog.Zab}
+		return store{}, &consensus.OwnerError{Dir: member.Version2(cfg.DataDir), Owner: owner, Want: txnlog.Zab}
 	}
 	s, err := openStore(fsys, cfg, o, n)
 	switch {

@@ -77,11 +77,8 @@ func run(ctx context.Context, cfg *config.Config, crashes int, out io.Writer) er
 		if err := unusableOption(cfg, err); err != nil {
 			return err
 		}
-		if o := (*txnlog.WrongOwner)(nil); errors.As(err, &o) {
+		if o := (*consensus.OwnerError)(nil); errors.As(err, &o) {
 			return unusable(cfg, "consensus", errors.New(o.Text(cfg.File)))
-		}
-		if text, _, cut := strings.Cut(err.Error(), "--config="+txnlog.AnyFile); cut {
-			return unusable(cfg, "consensus", errors.New(text+"--config="+cfg.File))
 		}
 		return report(log, "can't start", err)
 	}

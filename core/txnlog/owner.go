@@ -55,18 +55,3 @@ func ReadOwner(fsys vfs.FS, dirs ...string) (string, error) {
 func WriteOwner(fsys vfs.FS, dir, owner string) error {
 	return vfs.WriteFile(fsys, dir, join(dir, OwnerFile+".tmp"), join(dir, OwnerFile), []byte(owner+"\n"))
 }
-
-// A WrongOwner is the error of a start with another module than the files are of.
-type WrongOwner struct{ Dir, Owner, Want string }
-
-func (e *WrongOwner) Error() string { return e.Text(AnyFile) }
-
-// AnyFile stands in the error for the configuration's file, where that is not known. Out of
-// a module's process the error comes as a text.
-const AnyFile = "FILE"
-
-// Text is the error for who has the configuration in file.
-func (e *WrongOwner) Text(file string) string {
-	return fmt.Sprintf("the data in %s is that of --consensus=%s: start with that, or convert it to %s with: zkcore convert --to=%s --config=%s",
-		e.Dir, e.Owner, e.Want, e.Want, file)
-}

@@ -322,7 +322,8 @@ type Metrics interface {
 
 // Open starts a member. It calls n.Recover before it returns, and the rest of n
 // from then on. Its errors name the file or the key that is wrong; one with a
-// method ExitCode() int says what the process ends with, 1 otherwise.
+// method ExitCode() int says what the process ends with, 1 otherwise. Data of another
+// module's is an *OwnerError.
 type Open func(cfg Config, n Node) (Member, error)
 
 // Status is a picture of a member.

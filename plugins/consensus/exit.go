@@ -1,6 +1,9 @@
 package consensus
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Exit codes by which a process says why it ended, so that whoever starts it again knows
 // whether that can help. The first three are Apache's.
@@ -34,3 +37,14 @@ func (e *ExitError) ExitCode() int { return e.Code }
 // not what they were written to be. What to do is for the ensemble, or for the operator,
 // to say: a member of an ensemble sets the data aside, and gets it anew.
 var ErrDamaged = errors.New("consensus: the data on disk is damaged")
+
+// An OwnerError is what Open returns for data that another consensus module has written.
+type OwnerError struct{ Dir, Owner, Want string }
+
+func (e *OwnerError) Error() string { return e.Text("FILE") }
+
+// Text is the error with the name of the configuration's file, which the module doesn't know.
+func (e *OwnerError) Text(file string) string {
+	return fmt.Sprintf("the data in %s is that of --consensus=%s: start with that, or convert it to %s with: zkcore convert --to=%s --config=%s",
+		e.Dir, e.Owner, e.Want, e.Want, file)
+}

@@ -82,6 +82,9 @@ func toWire(err error) *pb.Error {
 	if o := (*storage.OptionError)(nil); errors.As(err, &o) {
 		e.Kind, e.Option, e.Reason = pb.Error_KIND_OPTION, clean(o.Key), clean(o.Reason)
 	}
+	if o := (*consensus.OwnerError)(nil); errors.As(err, &o) {
+		e.Kind, e.Dir, e.Owner, e.Want = pb.Error_KIND_OWNER, clean(o.Dir), clean(o.Owner), clean(o.Want)
+	}
 	var coded interface{ ExitCode() int }
 	if errors.As(err, &coded) {
 		e.ExitCode = int32(coded.ExitCode())
@@ -101,7 +104,10 @@ func fromWire(kind string, e *pb.Error) error {
 		}
 	}
 	if e.Kind == pb.Error_KIND_OPTION && kind == kindStorage {
-		err.is = append(err.is, &storage.OptionError{Key: e.Option, Reason: e.Reason})
+		err.is = append(err.is, &storage.OptionError{Key: printable(e.Option), Reason: printable(e.Reason)})
+	}
+	if e.Kind == pb.Error_KIND_OWNER && kind == kindConsensus {
+		err.is = append(err.is, &consensus.OwnerError{Dir: printable(e.Dir), Owner: printable(e.Owner), Want: printable(e.Want)})
 	}
 	if e.Errno > 0 {
 		err.is = append(err.is, syscall.Errno(e.Errno))

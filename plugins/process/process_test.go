@@ -548,6 +548,26 @@ func TestStoreErrorsCross(t *testing.T) {
 	if !errors.As(err, &o) || o.Key != "k" || o.Reason != "is odd" || err.Error() != "open: k: is odd" {
 		t.Errorf("an option's error came as %v", err)
 	}
+	err = fromWire(kindStorage, toWire(&storage.OptionError{Key: "k", Reason: "odd\x1b[2J\nand more"}))
+	if !errors.As(err, &o) || o.Reason != "odd?[2J" {
+		t.Errorf("an option's error has %q", o.Reason)
+	}
+}
+
+// TestOwnerErrorCrosses keeps whose data it is that a module refuses: the server names its file in the line that says what to do.
+func TestOwnerErrorCrosses(t *testing.T) {
+	want := consensus.OwnerError{Dir: "/data/version-2", Owner: "zab", Want: "raft"}
+	err := fromWire(kindConsensus, toWire(fmt.Errorf("open: %w", &want)))
+	var o *consensus.OwnerError
+	if !errors.As(err, &o) || *o != want || err.Error() != "open: "+want.Error() {
+		t.Fatalf("it came as %v", err)
+	}
+	if text := o.Text("/etc/zoo.cfg"); !strings.HasSuffix(text, "zkcore convert --to=raft --config=/etc/zoo.cfg") {
+		t.Error(text)
+	}
+	if errors.As(fromWire(kindStorage, toWire(&want)), &o) {
+		t.Error("a store has said it")
+	}
 }
 
 // A lateFlush answers a Flush after something else has been begun, and says that it has made 7 durable.

@@ -37,6 +37,7 @@ const (
 	Error_KIND_DAMAGED     Error_Kind = 4
 	Error_KIND_CANCELED    Error_Kind = 5
 	Error_KIND_OPTION      Error_Kind = 6 // a store's option that it can't use
+	Error_KIND_OWNER       Error_Kind = 7 // another consensus module's data
 )
 
 // Enum value maps for Error_Kind.
@@ -49,6 +50,7 @@ var (
 		4: "KIND_DAMAGED",
 		5: "KIND_CANCELED",
 		6: "KIND_OPTION",
+		7: "KIND_OWNER",
 	}
 	Error_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
@@ -58,6 +60,7 @@ var (
 		"KIND_DAMAGED":     4,
 		"KIND_CANCELED":    5,
 		"KIND_OPTION":      6,
+		"KIND_OWNER":       7,
 	}
 )
 
@@ -97,6 +100,9 @@ type Error struct {
 	Errno         int32                  `protobuf:"varint,4,opt,name=errno,proto3" json:"errno,omitempty"`  // what the system has said, as numbered on the module's own; 0 is nothing
 	Option        string                 `protobuf:"bytes,5,opt,name=option,proto3" json:"option,omitempty"` // of KIND_OPTION: its key
 	Reason        string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"` // of KIND_OPTION
+	Dir           string                 `protobuf:"bytes,7,opt,name=dir,proto3" json:"dir,omitempty"`       // of KIND_OWNER: where the data is,
+	Owner         string                 `protobuf:"bytes,8,opt,name=owner,proto3" json:"owner,omitempty"`   // whose it is,
+	Want          string                 `protobuf:"bytes,9,opt,name=want,proto3" json:"want,omitempty"`     // and whose it would have to be
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -169,6 +175,27 @@ func (x *Error) GetOption() string {
 func (x *Error) GetReason() string {
 	if x != nil {
 		return x.Reason
+	}
+	return ""
+}
+
+func (x *Error) GetDir() string {
+	if x != nil {
+		return x.Dir
+	}
+	return ""
+}
+
+func (x *Error) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Error) GetWant() string {
+	if x != nil {
+		return x.Want
 	}
 	return ""
 }
@@ -1691,14 +1718,17 @@ var File_modulepb_module_proto protoreflect.FileDescriptor
 
 const file_modulepb_module_proto_rawDesc = "" +
 	"\n" +
-	"\x15modulepb/module.proto\x12\x10zkcore.module.v1\"\xbe\x02\n" +
+	"\x15modulepb/module.proto\x12\x10zkcore.module.v1\"\x8a\x03\n" +
 	"\x05Error\x120\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1c.zkcore.module.v1.Error.KindR\x04kind\x12\x1b\n" +
 	"\texit_code\x18\x02 \x01(\x05R\bexitCode\x12\x12\n" +
 	"\x04text\x18\x03 \x01(\tR\x04text\x12\x14\n" +
 	"\x05errno\x18\x04 \x01(\x05R\x05errno\x12\x16\n" +
 	"\x06option\x18\x05 \x01(\tR\x06option\x12\x16\n" +
-	"\x06reason\x18\x06 \x01(\tR\x06reason\"\x8b\x01\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x10\n" +
+	"\x03dir\x18\a \x01(\tR\x03dir\x12\x14\n" +
+	"\x05owner\x18\b \x01(\tR\x05owner\x12\x12\n" +
+	"\x04want\x18\t \x01(\tR\x04want\"\x9b\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fKIND_NOT_NOW\x10\x01\x12\x14\n" +
@@ -1706,7 +1736,9 @@ const file_modulepb_module_proto_rawDesc = "" +
 	"\vKIND_CLOSED\x10\x03\x12\x10\n" +
 	"\fKIND_DAMAGED\x10\x04\x12\x11\n" +
 	"\rKIND_CANCELED\x10\x05\x12\x0f\n" +
-	"\vKIND_OPTION\x10\x06\"\x11\n" +
+	"\vKIND_OPTION\x10\x06\x12\x0e\n" +
+	"\n" +
+	"KIND_OWNER\x10\a\"\x11\n" +
 	"\x0fDescribeRequest\"S\n" +
 	"\vDescription\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
