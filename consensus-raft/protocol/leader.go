@@ -345,33 +345,36 @@ func (l *leader) installed(p *peer, at Point) {
 	l.open(p)
 }
 
-// ask begins a round of heartbeats, or waits for the one after that which is under way,
-// and returns its number.
+// ask begins a round of heartbeats, or waits for the one after that which is under way, or until
+// this leads, and returns its number.
 func (l *leader) ask() uint64 {
-	if l.sure == l.issued {
-		l.issue()
-		return l.issued
-	}
 	l.wanted = true
-	return l.issued + 1
+	round := l.issued + 1
+	l.issue()
+	return round
 }
 
+// issue begins the round that is wanted, once it may. A round that raft is asked for before an entry of the
+// term is committed it keeps, for later terms too, with leaders that count from one again.
 func (l *leader) issue() {
+	early := !l.established && !simbug.On("rounds-before-it-leads")
+	if !l.wanted || l.sure != l.issued || early {
+		return
+	}
 	l.issued++
 	l.wanted = false
 	if l.m.rn != nil {
-		l.m.rn.ReadIndex(binary.BigEndian.AppendUint64(nil, l.issued))
+		ctx := binary.BigEndian.AppendUint64(nil, l.term)
+		l.m.rn.ReadIndex(binary.BigEndian.AppendUint64(ctx, l.issued))
 	}
 }
 
 // confirmed is the end of a round.
 func (l *leader) confirmed(s raft.ReadState) {
-	if len(s.RequestCtx) == 8 {
-		l.sure = max(l.sure, binary.BigEndian.Uint64(s.RequestCtx))
+	if ctx := s.RequestCtx; len(ctx) == 16 && binary.BigEndian.Uint64(ctx) == l.term {
+		l.sure = max(l.sure, binary.BigEndian.Uint64(ctx[8:]))
 		l.index = max(l.index, s.Index)
-		if l.wanted && l.sure == l.issued {
-			l.issue()
-		}
+		l.issue()
 	}
 }
 
@@ -496,6 +499,7 @@ func (l *leader) flush() {
 		m.since = m.now
 		m.setRole(consensus.Role{State: consensus.Leading, Leader: m.cfg.ID, Epoch: int64(l.term), Last: consensus.MakeZxid(int64(l.term), 0)})
 		m.report("leading", "epoch", l.term, "zxid", m.log.zxid(start), "ms", int64((m.now-l.since)/Millisecond))
+		l.issue()
 	}
 	var own []consensus.SyncID
 	n := 0

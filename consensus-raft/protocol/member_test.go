@@ -248,6 +248,55 @@ func TestLostDiskOfAFollower(t *testing.T) {
 	}
 }
 
+// TestRoundOfATermBefore: what a leader wanted to be sure of, in a term in which nothing was committed, is not in the way when
+// it leads again.
+func TestRoundOfATermBefore(t *testing.T) {
+	n := startAll(t, 3)
+	lead := n.leader()
+	z := lead.propose(lead.role.Last+1, 3)
+	n.until("all have it", func() bool {
+		return n.hosts[1].last() == z && n.hosts[2].last() == z && n.hosts[3].last() == z
+	})
+	f := n.hosts[n.ids[(slices.Index(n.ids, lead.id)+1)%3]]
+	o := n.hosts[n.ids[(slices.Index(n.ids, lead.id)+2)%3]]
+	f.stop()
+	f.file, f.log, f.state = nil, nil, nil
+	term := lead.role.Epoch
+	o.stop()
+	n.until("it leads no more", func() bool { return lead.m.leader == nil })
+	o.start()
+	// One of them is elected, and the other one is gone before it has anything of the term.
+	n.until("one is elected", func() bool {
+		for _, h := range []*host{lead, o} {
+			if l := h.m.leader; l != nil && l.term > uint64(term) {
+				lead, o = h, map[*host]*host{lead: o, o: lead}[h]
+				return true
+			}
+		}
+		return false
+	})
+	if lead.m.leader.established {
+		t.Fatal("its first entry is committed")
+	}
+	o.stop()
+	f.start()
+	n.until("one without data asks for all of it", func() bool {
+		p := lead.m.leader.peer(f.id)
+		return p.rescue && p.round > 0
+	})
+	n.until("it leads no more", func() bool { return lead.m.leader == nil })
+	o.start()
+	n.until("all follow", func() bool {
+		return lead.role.State == consensus.Leading && f.role.State == consensus.Following && o.role.State == consensus.Following
+	})
+	for range 500 {
+		n.step()
+		if lead.role.State != consensus.Leading || f.role.State != consensus.Following || o.role.State != consensus.Following {
+			t.Fatalf("they are %v, %v and %v", lead.role.State, f.role.State, o.role.State)
+		}
+	}
+}
+
 // TestHandOver: a leader that leaves hands its leadership over, and nobody waits until it is
 // missed.
 func TestHandOver(t *testing.T) {
