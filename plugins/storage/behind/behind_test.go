@@ -81,3 +81,52 @@ func TestWalkAsksForNothing(t *testing.T) {
 		t.Errorf("%d records, %d questions, %v", walked, inner.gets-before, err)
 	}
 }
+
+// TestHeadsOfLargeRecords: a head that gathers keeps the data beside it in memory, wherever that was found. It
+// counts against the bound.
+func TestHeadsOfLargeRecords(t *testing.T) {
+	const records, size, bound = 64, 64 << 10, 1 << 20
+	for name, cacheBytes := range map[string]int64{"Cached": 64 << 20, "InTheBase": 0} {
+		t.Run(name, func(t *testing.T) {
+			inner := newPlain()
+			written := storage.Batch{Zxid: 1}
+			written.Put("/", []byte("old"), nil)
+			for i := range records {
+				written.Put(fmt.Sprintf("/a%02d", i), []byte("old"), make([]byte, size))
+			}
+			if err := inner.Commit(&written); err != nil {
+				t.Fatal(err)
+			}
+			s, err := Open(inner, Options{CacheBytes: cacheBytes, Interval: -1, GatherBytes: bound})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			v := s.View()
+			for i := range records {
+				if rec, ok, err := v.Get(fmt.Sprintf("/a%02d", i)); !ok || err != nil || len(rec.Data) != size {
+					t.Fatal(i, ok, err)
+				}
+			}
+			v.Release()
+			for i := range records {
+				b := storage.Batch{Zxid: int64(i) + 2}
+				b.PutHead(fmt.Sprintf("/a%02d", i), []byte("new"))
+				if err := s.Commit(&b); err != nil {
+					t.Fatal(err)
+				}
+				held := 0
+				for w := s.now.gathering.from(""); ; w.next() {
+					_, e, ok := w.peek()
+					if !ok {
+						break
+					}
+					held += len(e.head) + len(e.data)
+				}
+				if held > bound {
+					t.Fatalf("after %d heads %d bytes have gathered, for a bound of %d", i+1, held, bound)
+				}
+			}
+		})
+	}
+}

@@ -119,6 +119,9 @@ func (c *committer) exists(path string, hash uint64) (bool, error) {
 
 // old returns the record at the key in buf, which is nil if there is none. Its
 // headOnly says what a new head may say of itself.
+//
+// The data comes into this layer with the new head: it counts like what was put, or heads
+// of large records would gather without a bound.
 func (c *committer) old(path string, hash uint64) (*entry, error) {
 	key := text(c.buf)
 	if e := c.edit.get(key); e != nil {
@@ -131,18 +134,21 @@ func (c *committer) old(path string, hash uint64) (*entry, error) {
 		if e.dead {
 			return nil, nil
 		}
+		c.bytes += int64(len(e.data))
 		return &entry{head: e.head, data: e.data, headOnly: true}, nil
 	}
 	if rec, ok, known := c.s.cache.get(hash, path, c.st.commit); known {
 		if !ok {
 			return nil, nil
 		}
+		c.bytes += int64(len(rec.Data))
 		return &entry{head: rec.Head, data: rec.Data, headOnly: true}, nil
 	}
 	rec, ok, err := c.st.base.Get(path)
 	if err != nil || !ok {
 		return nil, err
 	}
+	c.bytes += int64(len(rec.Data))
 	// The base's memory lasts no longer than the base.
 	return &entry{head: rec.Head, data: clone(rec.Data), headOnly: true}, nil
 }
