@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"syscall"
@@ -18,6 +19,7 @@ type keptStore struct {
 	opens  int
 	resets int
 	failed error // of Commit
+	stuck  error // of Reset
 }
 
 func newKeptStore() *keptStore { return &keptStore{mapStore: mapStore{now: newMapState()}} }
@@ -38,6 +40,9 @@ func (s *keptStore) Commit(b *storage.Batch) error {
 
 func (s *keptStore) Reset() error {
 	s.resets++
+	if s.stuck != nil {
+		return s.stuck
+	}
 	return s.mapStore.Reset()
 }
 
@@ -171,5 +176,69 @@ func TestStoreFails(t *testing.T) {
 		if r.n.Serving() {
 			t.Errorf("%v: it goes on to serve", tc.err)
 		}
+	}
+}
+
+// TestStoreFailsWhileItIsFilled: that the store can't be written says nothing of the snapshots. They are not taken for
+// damaged, which would have them set aside, at a start, and the process ends with a leader's.
+func TestStoreFailsWhileItIsFilled(t *testing.T) {
+	dir := t.TempDir()
+	src := start(t, consensus.Leading, false, func(c *Config) { c.DataDir = dir })
+	src.connect().must(proto.OpCreate, create("/a", 0))
+	if _, err := src.n.pinAndWrite(); err != nil {
+		t.Fatal(err)
+	}
+	snap, err := src.n.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stream bytes.Buffer
+	if _, err := snap.WriteTo(&stream); err != nil {
+		t.Fatal(err)
+	}
+	snap.Close()
+	if err := src.n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for what, full := range map[string]func(*keptStore){
+		"commit": func(s *keptStore) { s.failed = syscall.ENOSPC },
+		"reset":  func(s *keptStore) { s.stuck = syscall.ENOSPC },
+	} {
+		t.Run(what, func(t *testing.T) {
+			kept := newKeptStore()
+			full(kept)
+			var m *fakeMember
+			_, err := Start(t.Context(), Config{
+				ServerID: 1, DataDir: dir, OpenStorage: kept.open, OpenConsensus: opener(&m, consensus.Looking, false),
+				Fail: func(code int, err error) { t.Errorf("fails with %d: %v", code, err) },
+			})
+			var exit *consensus.ExitError
+			if !errors.Is(err, syscall.ENOSPC) || errors.Is(err, consensus.ErrDamaged) || !errors.As(err, &exit) || exit.Code != consensus.ExitDiskFull {
+				t.Errorf("at the start: %v", err)
+			}
+
+			kept = newKeptStore()
+			failed := make(chan int, 10)
+			r := start(t, consensus.Leading, false, func(c *Config) {
+				c.OpenStorage = kept.open
+				c.Fail = func(code int, _ error) { failed <- code }
+			})
+			r.m.setRole(consensus.Looking)
+			r.m.wait(func() {
+				full(kept)
+				err = r.n.Restore(snap.Zxid(), bytes.NewReader(stream.Bytes()))
+			})
+			if !errors.Is(err, syscall.ENOSPC) {
+				t.Errorf("of the leader: %v", err)
+			}
+			select {
+			case code := <-failed:
+				if code != consensus.ExitDiskFull {
+					t.Errorf("of the leader: exit code %d", code)
+				}
+			default:
+				t.Error("of the leader: it goes on")
+			}
+		})
 	}
 }

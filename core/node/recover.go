@@ -98,6 +98,10 @@ func (n *Node) recover(max consensus.Zxid) (zxid consensus.Zxid, fresh bool, err
 				format.File = file.Name
 				return 0, false, err
 			}
+			if isOfStore(err) {
+				// An older snapshot would not help, and nothing is to be set aside for it.
+				return 0, false, &consensus.ExitError{Code: storeExit(err), Err: fmt.Errorf("fill the store from %s: %w", file.Name, err)}
+			}
 			n.log.Warn("a snapshot can't be read: trying an older one", "file", file.Name, "err", err)
 			bad = errors.Join(bad, err)
 			continue
@@ -185,12 +189,16 @@ func (n *Node) open() error {
 // fill makes the state that of a snapshot.
 func (n *Node) fill(r *txnlog.SnapshotReader, zxid consensus.Zxid, from string) error {
 	if err := n.store.Reset(); err != nil {
+		return ofStore(err)
+	}
+	i := n.importer(from)
+	if _, err := engine.ReadSnapshot(r, i, int64(zxid), n.engineOptions()); err != nil {
+		if i.failed != nil {
+			return ofStore(i.failed)
+		}
 		return err
 	}
-	if _, err := engine.ReadSnapshot(r, n.importer(from), int64(zxid), n.engineOptions()); err != nil {
-		return err
-	}
-	return n.open()
+	return ofStore(n.open())
 }
 
 // unload keeps everybody away from the engine, whose state is about to be
@@ -228,7 +236,12 @@ func (n *Node) Restore(zxid consensus.Zxid, r io.Reader) error {
 	if err := n.fill(txnlog.NewSnapshotReader(r, txnlog.StreamForm), zxid, "the leader's snapshot"); err != nil {
 		n.engine.Close()
 		err = fmt.Errorf("load the leader's snapshot: %w", err)
-		err = errors.Join(err, n.store.Reset(), n.open())
+		err = errors.Join(err, ofStore(n.store.Reset()), ofStore(n.open()))
+		if isOfStore(err) {
+			// No other leader's would do better.
+			n.fail(storeExit(err), err)
+			return err
+		}
 		n.loaded()
 		return err
 	}

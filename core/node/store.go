@@ -122,13 +122,34 @@ func (n *Node) flushStore() error {
 	return nil
 }
 
-// An importer says how far a snapshot has come into the store, when that takes long.
+// A storeError is one of the store that is being filled, and says nothing about what it
+// is filled from.
+type storeError struct{ error }
+
+func (e *storeError) Unwrap() error { return e.error }
+
+func ofStore(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &storeError{err}
+}
+
+// isOfStore says whether the store failed.
+func isOfStore(err error) bool {
+	var own *storeError
+	return errors.As(err, &own)
+}
+
+// An importer says how far a snapshot has come into the store, when that takes long, and tells
+// the store's errors from the snapshot's.
 type importer struct {
 	storage.Store
 	n       *Node
 	records int
 	said    int64
 	from    string
+	failed  error // the store's first
 }
 
 const sayEvery = 5 * time.Second
@@ -148,5 +169,25 @@ func (i *importer) Commit(b *storage.Batch) error {
 		i.said = now
 		i.n.log.Info("filling the store", "from", i.from, "znodes", i.records)
 	}
+	return i.noted(err)
+}
+
+func (i *importer) noted(err error) error {
+	if i.failed == nil {
+		i.failed = err
+	}
 	return err
+}
+
+func (i *importer) View() storage.View { return importedView{i.Store.View(), i} }
+
+// An importedView is what is asked while the store is filled.
+type importedView struct {
+	storage.View
+	i *importer
+}
+
+func (v importedView) Get(path string) (storage.Record, bool, error) {
+	rec, ok, err := v.View.Get(path)
+	return rec, ok, v.i.noted(err)
 }
