@@ -111,7 +111,7 @@ func Check(cfg storage.Config) error {
 	})
 }
 
-// withTree calls fn with the store in cfg.Dir, which must be there.
+// withTree calls fn with the store in cfg.Dir, which must be there. What it finds damaged in it is remembered there.
 func withTree(cfg storage.Config, fn func(*tree, *view) error) error {
 	t := tree{dir: cfg.Dir}
 	if _, err := os.Stat(t.path()); err != nil {
@@ -125,6 +125,9 @@ func withTree(cfg storage.Config, fn func(*tree, *view) error) error {
 	if err == nil {
 		err = fn(s, v)
 		v.Release()
+		if d := (*Damage)(nil); errors.As(err, &d) && d.File == s.path() {
+			s.note(err)
+		}
 	}
 	return errors.Join(err, s.Close())
 }

@@ -1,6 +1,9 @@
 package bolt
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -74,4 +77,53 @@ func TestCompact(t *testing.T) {
 	}
 	want.commit(next)
 	mustHold(t, s, want)
+}
+
+// TestCheckTells: what Check or Compact finds is remembered: no server begins with the file, though it would not look
+// at that place before it serves.
+func TestCheckTells(t *testing.T) {
+	good := fastDir(t)
+	s, err := openTree(storage.Config{Dir: good})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const needle = "a value that is looked for in the file"
+	b := storage.Batch{Zxid: 1}
+	b.Put("/", []byte("head"), nil)
+	// More than a page: else opening reads them all.
+	for i := range 200 {
+		b.TablePut("ttl", fmt.Sprintf("/n%03d", i), []byte(needle))
+	}
+	if err := s.Commit(&b); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile(filepath.Join(good, fileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.LastIndex(file, []byte(needle))
+	if at < 0 {
+		t.Fatal("the value is not in the file")
+	}
+	file[at] ^= 1
+	for what, find := range map[string]func(storage.Config) error{
+		"Check":   Check,
+		"Compact": func(cfg storage.Config) error { _, _, err := Compact(cfg); return err },
+	} {
+		t.Run(what, func(t *testing.T) {
+			cfg := storage.Config{Dir: fastDir(t)}
+			if err := os.WriteFile(filepath.Join(cfg.Dir, fileName), file, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := find(cfg); !errors.Is(err, storage.ErrDamaged) {
+				t.Fatalf("it says %v", err)
+			}
+			if wrong := discarded(cfg.Dir); wrong != "" {
+				t.Error(wrong)
+			}
+		})
+	}
 }
