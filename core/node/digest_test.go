@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/zkcore/zkcore/core/proto"
+	"github.com/zkcore/zkcore/core/txnlog"
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
@@ -140,5 +141,40 @@ func TestNoDigest(t *testing.T) {
 	r.m.wait(func() { r.n.Deliver([]consensus.Txn{other}) })
 	if !r.n.Serving() || r.n.lastZxid() != int64(other.Zxid) {
 		t.Errorf("serving %v, at 0x%x", r.n.Serving(), r.n.lastZxid())
+	}
+}
+
+// TestDigestDiffersBesideASnapshot: a snapshot that was about to be taken when the state was given up is not one of the
+// emptied store, under the number of the last txn.
+func TestDigestDiffersBesideASnapshot(t *testing.T) {
+	_, txns := leadersTxns(t, 5)
+	r := start(t, consensus.Following, true, func(c *Config) { c.ServerID = 2 })
+	last := len(txns) - 1
+	r.m.wait(func() { r.n.Deliver(txns[:last]) })
+	before, err := txnlog.ListSnapshots(r.n.cfg.FS, r.n.snaps.dirs.Snap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.m.mu.Lock()
+	r.m.asked = func() {
+		r.m.mu.Lock()
+		r.m.asked = nil
+		r.m.mu.Unlock()
+		r.m.wait(func() { r.n.Deliver([]consensus.Txn{wrong(txns[last])}) })
+	}
+	r.m.mu.Unlock()
+	r.n.save()
+	r.m.mu.Lock()
+	distrusted, saved := len(r.m.distrusted), len(r.m.saved)
+	r.m.mu.Unlock()
+	if distrusted != 1 {
+		t.Fatalf("the state is given up %d times", distrusted)
+	}
+	after, err := txnlog.ListSnapshots(r.n.cfg.FS, r.n.snaps.dirs.Snap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if saved > 0 || !slices.Equal(before, after) {
+		t.Errorf("the log may go up to %d snapshots: %v, which were %v", saved, after, before)
 	}
 }

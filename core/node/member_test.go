@@ -29,6 +29,7 @@ type fakeMember struct {
 	distrusted []consensus.Zxid
 	needed     consensus.Zxid
 	done       chan struct{}
+	asked      func() // by Status, if it is set
 	// follow makes it begin as a follower.
 	begin consensus.State
 }
@@ -202,6 +203,12 @@ func (f *fakeMember) Distrust(at consensus.Zxid, _ string) error {
 func (f *fakeMember) Caps() consensus.Caps { return consensus.Caps{} }
 
 func (f *fakeMember) Status() consensus.Status {
+	f.mu.Lock()
+	asked := f.asked
+	f.mu.Unlock()
+	if asked != nil {
+		asked()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return consensus.Status{Role: f.role}

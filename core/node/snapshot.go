@@ -110,6 +110,17 @@ func (n *Node) pin() (storage.View, consensus.Zxid) {
 	return n.store.View(), consensus.Zxid(n.engine.LastZxid())
 }
 
+// pinState is pin for whoever does not keep the state from being replaced: there may be none. Nobody
+// begins to replace it before loading is set.
+func (n *Node) pinState() (view storage.View, zxid consensus.Zxid, ok bool) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if n.loading {
+		return nil, 0, false
+	}
+	return n.store.View(), consensus.Zxid(n.engine.LastZxid()), true
+}
+
 func (n *Node) hasState() bool {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
@@ -136,7 +147,10 @@ func (n *Node) save() {
 		n.log.Warn("no snapshot: the disk is nearly full, and the log can do without it", "freeMB", d.Free>>20, "reserveMB", d.Reserve>>20)
 		return
 	}
-	view, zxid := n.pin()
+	view, zxid, ok := n.pinState()
+	if !ok {
+		return // it was given up meanwhile: see distrust
+	}
 	// The store comes first: one that is behind the newest snapshot looks as if it
 	// had not been in use when that was taken.
 	err := n.flushStore()
@@ -231,10 +245,10 @@ type pinned struct {
 
 // Snapshot pins the state for a learner.
 func (n *Node) Snapshot() (consensus.Snapshot, error) {
-	if !n.hasState() {
+	view, zxid, ok := n.pinState()
+	if !ok {
 		return nil, errors.New("the state is being replaced")
 	}
-	view, zxid := n.pin()
 	return &pinned{view, zxid}, nil
 }
 
