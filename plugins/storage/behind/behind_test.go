@@ -1,6 +1,7 @@
 package behind
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -128,5 +129,25 @@ func TestHeadsOfLargeRecords(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestViewOfAClosedStore: a view that is taken of a closed store does not release the one of the store behind once more.
+func TestViewOfAClosedStore(t *testing.T) {
+	inner := newPlain()
+	s, err := Open(inner, Options{Interval: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	v := s.View()
+	if _, _, err := v.Get("/"); !errors.Is(err, storage.ErrClosed) {
+		t.Errorf("it shows %v", err)
+	}
+	v.Release()
+	if inner.views != 0 {
+		t.Errorf("%d views of the store behind are not released", inner.views)
 	}
 }

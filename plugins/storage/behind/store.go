@@ -112,7 +112,9 @@ func Open(inner storage.Store, o Options) (*Store, error) {
 func (s *Store) View() storage.View {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.now.base.refs++
+	if !s.closed { // else it was released for good
+		s.now.base.refs++
+	}
 	return &view{s: s, st: s.now, closed: s.closed}
 }
 

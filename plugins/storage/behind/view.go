@@ -22,7 +22,11 @@ func (v *view) Applied() int64 { return v.st.applied }
 func (v *view) Len() int { return v.st.records }
 
 // Release implements storage.View.
-func (v *view) Release() { v.s.release(v.st.base) }
+func (v *view) Release() {
+	if !v.closed {
+		v.s.release(v.st.base)
+	}
+}
 
 // layered looks a key up in what has gathered.
 func (v *view) layered(key string) *entry {
