@@ -98,10 +98,12 @@ func snapshotCommand() *cobra.Command {
 				return err
 			}
 			nc.OpenStorage = func(sc storage.Config) (storage.Store, error) {
-				if sc.Discard {
-					return nil, errors.New("a server that starts sets it aside, and makes it anew")
+				s, err := open(sc)
+				if errors.Is(err, storage.ErrDamaged) {
+					// As text: the node would say that it makes it anew.
+					return nil, fmt.Errorf("%v: a server that starts sets it aside, and makes it anew", err)
 				}
-				return open(sc)
+				return s, err
 			}
 			nc.Fail = func(code int, _ error) { os.Exit(code) } // the node has logged why
 			file, znodes, err := node.Export(nc)
