@@ -1,6 +1,7 @@
 package behind
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -149,5 +150,55 @@ func TestViewOfAClosedStore(t *testing.T) {
 	v.Release()
 	if inner.views != 0 {
 		t.Errorf("%d views of the store behind are not released", inner.views)
+	}
+}
+
+// A lazy store makes durable what it is told to, and not what is committed.
+type lazy struct {
+	*plain
+	durable int64
+}
+
+func (l *lazy) Durable() int64 { return l.durable }
+
+func (l *lazy) Flush(context.Context) error {
+	l.durable = l.Applied()
+	return nil
+}
+
+func (l *lazy) Reset() error {
+	l.durable = 0
+	return l.plain.Reset()
+}
+
+// TestDurableAfterFlush: what a flush of the store behind makes durable is told, also if that store syncs no commit: one
+// that writes behind itself, in another process, does not.
+func TestDurableAfterFlush(t *testing.T) {
+	s, err := Open(&lazy{plain: newPlain()}, Options{Interval: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for zxid := int64(1); zxid <= 3; zxid++ {
+		b := storage.Batch{Zxid: zxid}
+		b.Put("/", nil, nil)
+		if err := s.Commit(&b); err != nil {
+			t.Fatal(err)
+		}
+		if d := s.Durable(); d != zxid-1 {
+			t.Errorf("Durable is %d before the flush at %d", d, zxid)
+		}
+		if err := s.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if d := s.Durable(); d != zxid {
+			t.Errorf("Durable is %d after the flush at %d", d, zxid)
+		}
+	}
+	if err := s.Reset(); err != nil {
+		t.Fatal(err)
+	}
+	if d := s.Durable(); d != 0 {
+		t.Errorf("an empty store is durable up to %d", d)
 	}
 }

@@ -366,7 +366,14 @@ func (s *Store) Flush(ctx context.Context) error {
 	if err := s.write(); err != nil {
 		return err
 	}
-	return s.inner.Flush(ctx)
+	if err := s.inner.Flush(ctx); err != nil {
+		return err
+	}
+	// It may have made durable what no commit did.
+	s.mu.Lock()
+	s.durable = s.inner.Durable()
+	s.mu.Unlock()
+	return nil
 }
 
 // Reset implements storage.Store.
