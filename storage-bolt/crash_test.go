@@ -2,10 +2,12 @@ package bolt
 
 import (
 	"bytes"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/zkcore/zkcore/plugins/storage"
 )
@@ -214,5 +216,106 @@ func TestPowerCutWhileReplacing(t *testing.T) {
 			mustHold(t, s, newState())
 			s.Close()
 		}
+	}
+}
+
+// A cachedFile shows what was written and keeps on its disk what was synced. What a failed sync has left it does not write
+// with the next one.
+type cachedFile struct {
+	shown, disk []byte
+	dirty       map[int]bool // blocks of 512 bytes
+	failing     error
+}
+
+func (c *cachedFile) ReadAt(b []byte, off int64) (int, error) { return copy(b, c.shown[off:]), nil }
+
+func (c *cachedFile) WriteAt(b []byte, off int64) (int, error) {
+	for at := int(off) / 512; at <= (int(off)+len(b)-1)/512; at++ {
+		c.dirty[at] = true
+	}
+	return copy(c.shown[off:], b), nil
+}
+
+func (c *cachedFile) Sync() error {
+	if c.failing != nil {
+		return c.failing
+	}
+	for at := range c.dirty {
+		copy(c.disk[at*512:(at+1)*512], c.shown[at*512:])
+	}
+	clear(c.dirty)
+	return nil
+}
+
+// TestHeadThatIsNotOnTheDisk: what a store is opened with is on its disk then, also if the sync of the last commit failed and the
+// system's cache alone has it. Durable would promise too much otherwise.
+func TestHeadThatIsNotOnTheDisk(t *testing.T) {
+	dir := fastDir(t)
+	s, err := openTree(storage.Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rnd := rand.New(rand.NewPCG(9, 1))
+	was, is := newState(), newState()
+	var old []byte
+	for range 5 {
+		was, old = is, readFile(t, s.path())
+		is = was.clone()
+		b := is.random(rnd)
+		if err := s.Commit(b); err != nil {
+			t.Fatal(err)
+		}
+		is.commit(b)
+	}
+	pageSize := s.file.pageSize
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// The pages are on the disk, the head is not.
+	f := &cachedFile{shown: readFile(t, s.path()), dirty: map[int]bool{}}
+	f.disk = bytes.Clone(f.shown)
+	copy(f.disk[:2*pageSize], old[:2*pageSize])
+	mustOpen(t, f.disk, was, nil)
+	newest := 0
+	if tx := func(i int) uint64 { return native.Uint64(f.shown[i*pageSize+pageHeader+48:]) }; tx(1) > tx(0) {
+		newest = 1
+	}
+	before := bytes.Clone(f.shown)
+	if err := settle(f, int64(newest*pageSize)); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(f.shown, before) {
+		t.Error("the file is another one")
+	}
+	mustOpen(t, f.disk, is, nil)
+	f.failing = errors.New("the disk is broken")
+	if err := settle(f, int64(newest*pageSize)); !errors.Is(err, f.failing) {
+		t.Errorf("with a broken disk: %v", err)
+	}
+
+	// Open does it, with the newest head, and nothing else to a file that is sound.
+	dir = fastDir(t)
+	name, long := filepath.Join(dir, fileName), time.Now().Add(-time.Hour)
+	if err := errors.Join(os.WriteFile(name, before, 0o600), os.Chtimes(name, long, long)); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = openTree(storage.Config{Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	st, err := os.Stat(name)
+	if err != nil || st.ModTime().Before(long.Add(time.Minute)) {
+		t.Errorf("a start writes nothing: %v, %v", st.ModTime(), err)
+	}
+	if now := readFile(t, name); !bytes.Equal(now, before) {
+		t.Error("a start changes the file")
+	}
+	v, err := s.file.open(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Release()
+	if head := v.tx.ID() % 2; head != newest {
+		t.Errorf("the newest head is %d, and bbolt's %d", newest, head)
 	}
 }

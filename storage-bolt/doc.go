@@ -23,7 +23,8 @@
 //
 // Data, and the zxid up to which it reaches, change in one transaction. A file that
 // is begun anew (Reset, Compact) is made as tree.db.new and renamed when it is
-// whole.
+// whole. Open writes the newest head once more and syncs it: what the system shows
+// of it need not be on the disk.
 //
 // # Reads
 //

@@ -270,6 +270,27 @@ func checkMetas(path string) (torn bool, err error) {
 	return torn, checkFree(f, path, pageSize, free, high)
 }
 
+// A syncedFile is what settle needs of a file.
+type syncedFile interface {
+	io.ReaderAt
+	io.WriterAt
+	Sync() error
+}
+
+// settle makes durable the head at off, which says what is in the file. The process that wrote it may have been killed before
+// its sync, or that sync have failed: the system shows what was written all the same, and a sync alone would not write it again. What
+// the head leads to was synced before it was written.
+func settle(f syncedFile, off int64) error {
+	b := make([]byte, pageHeader+64)
+	if _, err := f.ReadAt(b, off); err != nil {
+		return err
+	}
+	if _, err := f.WriteAt(b, off); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
 // checkFree looks at the list of free pages at page id before bbolt does, which takes memory
 // for as many as the list says it has, and writes to all that are in it.
 func checkFree(f io.ReaderAt, path string, pageSize, id, high uint64) error {

@@ -87,6 +87,9 @@ func openTree(cfg storage.Config) (*tree, error) {
 	if err == nil && v.record.root == 0 && v.record.inline.b == nil {
 		err = f.damage(0, "it holds nothing of a store")
 	}
+	if err == nil {
+		err = settle(f.f, int64(v.tx.ID()%2)*int64(f.pageSize)) // where bbolt has the head of a txn
+	}
 	if err != nil {
 		if v != nil {
 			v.Release()
