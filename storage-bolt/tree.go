@@ -68,6 +68,11 @@ func openTree(cfg storage.Config) (*tree, error) {
 	if err := removeIfThere(path + newSuffix); err != nil {
 		return nil, err
 	}
+	// A life before may have ended between a rename and the sync of it: else the file that was replaced, and
+	// given up, could come back.
+	if err := syncDir(cfg.Dir); err != nil {
+		return nil, err
+	}
 	// It has its name only once it is whole.
 	switch st, err := os.Stat(path); {
 	case errors.Is(err, os.ErrNotExist):
