@@ -26,6 +26,9 @@ type election struct {
 	told     bool   // the log says who is missing
 	best     Point  // what it must support at least
 	floor    uint64 // terms up to this one may have had its vote
+
+	// answers are the questions of others, by their nonces, that wait for the disk.
+	answers map[ServerID]uint64
 }
 
 // set tells which voters there are.
@@ -94,17 +97,7 @@ func (m *Member) bid(from ServerID, f *Frame) {
 		return
 	}
 	if f.Echo == 0 {
-		term := m.st.Term
-		if m.rn != nil {
-			term = max(term, m.rn.BasicStatus().GetTerm())
-		}
-		worth := m.st.Standing
-		if m.doubt {
-			worth = Proven // the log is good
-		}
-		at := m.log.durable
-		m.out(Mail{from, Frame{Kind: Bid, Term: term, Worth: worth, Nonce: e.nonce, Echo: f.Nonce,
-			At: Point{Index: at, Term: m.log.term(at), Zxid: m.log.zxid(at)}}})
+		m.answerBid(from, f.Nonce)
 		if e.asks != 0 && !e.heard[from] {
 			// It is here now.
 			m.out(Mail{from, Frame{Kind: Bid, Term: m.st.Term, Worth: m.st.Standing, At: m.end(), Nonce: e.nonce}})
@@ -124,6 +117,37 @@ func (m *Member) bid(from ServerID, f *Frame) {
 	}
 	e.floor = max(e.floor, f.Term)
 	m.heardOne(from)
+}
+
+// answerBid says what this server has, when all of that is on its disk: with what it is about to
+// acknowledge, what the one that asks acknowledged on a disk that is gone is committed, and an
+// answer without it would let that one help to elect a server that lacks it.
+func (m *Member) answerBid(to ServerID, echo uint64) {
+	e := &m.elect
+	if e.answers[to] == echo {
+		return // it asks again
+	}
+	if e.answers == nil {
+		e.answers = map[ServerID]uint64{}
+	}
+	e.answers[to] = echo
+	m.persist(Persist{}, func() {
+		if e.answers[to] != echo {
+			return // another process of that server asks now
+		}
+		delete(e.answers, to)
+		term := m.st.Term
+		if m.rn != nil {
+			term = max(term, m.rn.BasicStatus().GetTerm())
+		}
+		worth := m.st.Standing
+		if m.doubt {
+			worth = Proven // the log is good
+		}
+		at := m.log.durable
+		m.out(Mail{to, Frame{Kind: Bid, Term: term, Worth: worth, Nonce: e.nonce, Echo: echo,
+			At: Point{Index: at, Term: m.log.term(at), Zxid: m.log.zxid(at)}}})
+	})
 }
 
 func (m *Member) heardOne(from ServerID) {

@@ -440,3 +440,51 @@ func TestNothingIsDeliveredIntoARestore(t *testing.T) {
 		t.Error("it has another history than the leader")
 	}
 }
+
+// TestBidBeforeItsLogIsDurable: a server whose disk is slow is asked what it has by one that acknowledged more
+// of it, on a disk that is gone. When it commits that, the one that asked must know.
+func TestBidBeforeItsLogIsDurable(t *testing.T) {
+	n := startAll(t, 3)
+	old := n.leader()
+	var others []*host
+	for _, id := range n.ids {
+		if id != old.id {
+			others = append(others, n.hosts[id])
+		}
+	}
+	lost, behind := others[0], others[1]
+	z := old.propose(old.role.Last+1, 3)
+	n.until("all have it", func() bool { return lost.last() == z && behind.last() == z && old.last() == z })
+
+	old.lazy = true
+	n.cut[[2]ServerID{old.id, behind.id}] = true
+	z = old.propose(z+1, 1)
+	n.settle()
+	if k := len(lost.log); k != 4 || old.last() == z {
+		t.Fatalf("the one to be lost has %d txns in its log, the leader delivered %v", k, old.last())
+	}
+	lost.stop()
+	lost.file, lost.log, lost.state, lost.known = nil, nil, nil, 0
+	lost.start()
+	n.cut[[2]ServerID{old.id, behind.id}] = false
+	n.settle() // it asks, and is answered
+	n.cut[[2]ServerID{old.id, behind.id}] = true
+	old.lazy = false
+	old.write()
+	old.run()
+	if old.last() != z {
+		t.Fatalf("the leader delivered %v: two of three had %v on their disks", old.last(), z)
+	}
+	old.stop()
+	n.cut = map[[2]ServerID]bool{}
+	for range 3000 {
+		n.step()
+		for _, h := range others {
+			if h.role.State == consensus.Leading {
+				t.Fatalf("server %d leads with %v, and %v was committed", h.id, h.last(), z)
+			}
+		}
+	}
+	old.start()
+	n.until("all have it", func() bool { return lost.last() == z && behind.last() == z && old.last() == z })
+}
