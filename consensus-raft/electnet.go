@@ -14,7 +14,7 @@ import (
 )
 
 // An electNet carries the messages of elections. Each voter makes a connection to each
-// other one, and speaks on that; it listens on those that the others made.
+// other one, and speaks on that, for a while; it listens on those that the others made.
 type electNet struct {
 	e     *ensemble
 	lns   []net.Listener
@@ -34,6 +34,7 @@ type electPeer struct {
 	queue [][]byte
 	wake  chan struct{}
 	c     net.Conn
+	made  time.Time // c was
 }
 
 // maxMail is how many messages may wait for one server: they are soon old.
@@ -129,8 +130,15 @@ func (n *electNet) write(p *electPeer) {
 		case <-p.wake:
 		}
 		n.mu.Lock()
-		c := p.c
+		c, made := p.c, p.made
 		n.mu.Unlock()
+		if c != nil && time.Since(made) > n.e.opts.dialTimeout {
+			// What became of it nobody says: the other side answers on a connection of its own. One that lost
+			// its power, or was cut off, gets what is sent on the old one only when the system sends it again,
+			// and that is late when it was away for long.
+			n.drop(p, c)
+			c = nil
+		}
 		if c == nil {
 			var err error
 			if c, err = n.dial(p); err != nil {
@@ -179,7 +187,7 @@ func (n *electNet) dial(p *electPeer) (net.Conn, error) {
 			c.Close()
 			return nil, net.ErrClosed
 		}
-		p.c = c
+		p.c, p.made = c, time.Now()
 		n.mu.Unlock()
 		// Nothing comes on it but its end: so that it is known before the next message.
 		n.e.wg.Add(1)

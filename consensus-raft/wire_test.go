@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"strings"
@@ -105,6 +106,37 @@ func TestZabCalls(t *testing.T) {
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
+
+// TestSilentElectionConnection: a server that lost its power leaves a connection that takes in what is sent
+// and passes it to nobody. What is said to it later goes over another one.
+func TestSilentElectionConnection(t *testing.T) {
+	c := consensustest.NewCluster(t, func(cfg consensus.Config, n consensus.Node) (consensus.Member, error) {
+		cfg.Options = maps.Clone(cfg.Options)
+		cfg.Options["cnxTimeout"] = "300"
+		return patient(cfg, n)
+	}, 3, 0)
+	ln, err := net.Listen("tcp", c.Config(1).Servers[1].Election[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	ln.(*net.TCPListener).SetDeadline(time.Now().Add(time.Minute))
+	c.Start(1)
+	for i := range 3 {
+		conn, err := ln.Accept()
+		if err != nil {
+			t.Fatalf("after %d connections that nobody reads: %v", i, err)
+		}
+		defer conn.Close()
+		conn.SetReadDeadline(time.Now().Add(time.Minute))
+		r := bufio.NewReader(conn)
+		for _, want := range []protocol.Kind{protocol.Hello, protocol.Bid} {
+			if f, _, err := readFrame(r, maxMailFrame); err != nil || f.Kind != want || want == protocol.Hello && f.From != 1 {
+				t.Fatalf("connection %d: %v from server %d, %v; %v comes first", i, f.Kind, f.From, err, want)
+			}
+		}
+	}
+}
 
 // TestReadFrame: a length is a claim, and a frame that is cut short is none.
 func TestReadFrame(t *testing.T) {
