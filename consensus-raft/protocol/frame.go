@@ -352,13 +352,19 @@ func (r *reader) raft() *pb.Message {
 func (f *Frame) Size() int {
 	n := 64 + len(f.Data) + 12*len(f.Touches)
 	for i := range f.Requests {
-		n += 24 + len(f.Requests[i].Body)
-		for _, a := range f.Requests[i].Auth {
-			n += 8 + len(a.Scheme) + len(a.ID)
-		}
+		n += requestSize(&f.Requests[i])
 	}
 	for _, e := range f.Raft.GetEntries() {
 		n += minEntry + len(e.GetData())
+	}
+	return n
+}
+
+// requestSize is how many bytes a request has in a frame.
+func requestSize(q *consensus.Request) int {
+	n := minRequest + len(q.Body)
+	for _, a := range q.Auth {
+		n += 8 + len(a.Scheme) + len(a.ID)
 	}
 	return n
 }

@@ -687,13 +687,17 @@ func (m *Member) Forward(now Time, term uint64, rs []consensus.Request) {
 		return
 	}
 	var frames []Frame
-	size := 0
-	for i, from := 0, 0; i < len(rs); i++ {
-		size += len(rs[i].Body) + 64
-		if size > MaxChunk || i == len(rs)-1 || i-from == 1023 {
-			frames = append(frames, Frame{Kind: Requests, Requests: rs[from : i+1]})
-			from, size = i+1, 0
+	from, size := 0, 0
+	for i := range rs {
+		n := requestSize(&rs[i])
+		if i > from && (size+n > MaxChunk || i-from == 1024) {
+			frames = append(frames, Frame{Kind: Requests, Requests: rs[from:i]})
+			from, size = i, 0
 		}
+		size += n
+	}
+	if from < len(rs) {
+		frames = append(frames, Frame{Kind: Requests, Requests: rs[from:]})
 	}
 	if frames != nil {
 		m.out(Send{l.conn, frames})

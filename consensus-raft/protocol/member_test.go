@@ -3,6 +3,7 @@ package protocol
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/zkcore/zkcore/plugins/consensus"
@@ -487,4 +488,57 @@ func TestBidBeforeItsLogIsDurable(t *testing.T) {
 	}
 	old.start()
 	n.until("all have it", func() bool { return lost.last() == z && behind.last() == z && old.last() == z })
+}
+
+// TestForwardedFramesAreBounded: what clients are known as goes with each of their requests, and counts for the length
+// of a frame as the requests do. The leader takes none that is longer than a request may be.
+func TestForwardedFramesAreBounded(t *testing.T) {
+	n := startAll(t, 3)
+	var h *host
+	for _, id := range n.ids {
+		if n.hosts[id].role.State == consensus.Following {
+			h = n.hosts[id]
+		}
+	}
+	const auth = 16 << 10
+	for _, tc := range []struct {
+		requests, auth, body, frames int
+	}{
+		{1, 0, 10, 1},
+		{1024, 0, 10, 1},
+		{1025, 0, 10, 2},
+		{256, auth, 100, 86}, // three of them are 48 kB
+		{3, auth, 1 << 20, 3},
+		{64, 0, 2 << 10, 3},
+	} {
+		var rs []consensus.Request
+		for i := range tc.requests {
+			rs = append(rs, consensus.Request{Session: 5, Cxid: int32(i), Op: 1, Body: make([]byte, tc.body),
+				Auth: []consensus.Identity{{Scheme: "digest", ID: strings.Repeat("a", tc.auth)}}})
+		}
+		h.m.Forward(n.now, h.role.Term, rs)
+		frames, next := 0, int32(0)
+		for _, o := range h.m.Outputs() {
+			s, ok := o.(Send)
+			if !ok {
+				continue
+			}
+			for _, f := range s.Frames {
+				frames++
+				most := max(MaxChunk, requestSize(&rs[0]))
+				if k := len(f.Append(nil)); k > most+16 {
+					t.Errorf("%d requests of %d bytes with identities of %d: a frame of %d bytes", tc.requests, tc.body, tc.auth, k)
+				}
+				for _, q := range f.Requests {
+					if q.Cxid != next {
+						t.Fatalf("request %d comes, and %d is next", q.Cxid, next)
+					}
+					next++
+				}
+			}
+		}
+		if frames != tc.frames || int(next) != tc.requests {
+			t.Errorf("%d requests of %d bytes with identities of %d: %d came in %d frames, want %d", tc.requests, tc.body, tc.auth, next, frames, tc.frames)
+		}
+	}
 }

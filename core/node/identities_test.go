@@ -1,6 +1,8 @@
 package node
 
 import (
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/zkcore/zkcore/core/proto"
@@ -61,6 +63,38 @@ func TestIdentitiesAreForWhatFollows(t *testing.T) {
 	check(q, want...)
 	if list := acls(t, q, "/anns2"); len(list) != 1 || list[0].ID[:4] != "ann:" {
 		t.Errorf("/anns2 belongs to %v", list)
+	}
+}
+
+// TestIdentitiesAreBounded: each write carries what its client is known as, so that is neither many names nor
+// long ones.
+func TestIdentitiesAreBounded(t *testing.T) {
+	r := start(t, consensus.Leading, false, nil)
+	auth := func(p *peer, user string) zkerr.Code {
+		p.write(p.request(proto.OpAuth, &proto.AuthPacket{Scheme: "digest", Auth: []byte(user + ":secret")}))
+		return p.reply().Err
+	}
+	for _, tc := range []struct {
+		name  string
+		taken int // beside the address, which each client is known by
+		user  func(i int) string
+	}{
+		{"many", maxIdentities - 1, strconv.Itoa},
+		{"long", 4, func(i int) string { return strings.Repeat(strconv.Itoa(i), 4000) }},
+		{"very long", 0, func(int) string { return strings.Repeat("a", maxIdentityBytes) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := r.connect()
+			for i := range tc.taken {
+				if code := auth(p, tc.user(i)); code != zkerr.OK {
+					t.Fatalf("user %d: %v", i, code)
+				}
+			}
+			if code := auth(p, tc.user(tc.taken)); code != zkerr.AuthFailed {
+				t.Fatalf("one user more: %v, want %v", code, zkerr.AuthFailed)
+			}
+			p.ended()
+		})
 	}
 }
 

@@ -180,13 +180,19 @@ func (cl *client) authenticate(body []byte) zkerr.Code {
 	if len(cl.auth)+len(ids) > maxIdentities {
 		return zkerr.AuthFailed
 	}
-	auth := cl.auth
+	auth, size := cl.auth, 0
+	for _, have := range auth {
+		size += len(have.Scheme) + len(have.ID)
+	}
 next:
 	for _, id := range ids {
 		for _, have := range auth {
 			if have == id {
 				continue next
 			}
+		}
+		if size += len(id.Scheme) + len(id.ID); size > maxIdentityBytes {
+			return zkerr.AuthFailed
 		}
 		auth = append(auth[:len(auth):len(auth)], id) // a copy: requests hold the old one
 	}
@@ -204,8 +210,12 @@ func schemeForLog(scheme string) string {
 	return "unknown"
 }
 
-// maxIdentities bounds what a connection can be known as: each write carries it.
-const maxIdentities = 64
+// maxIdentities and maxIdentityBytes bound what a connection can be known as: each write carries it. A user's
+// name may be as long as a frame, and what a follower forwards must not be longer than its leader takes.
+const (
+	maxIdentities    = 64
+	maxIdentityBytes = 16 << 10
+)
 
 // knownAs is what the client was known as when it asked for e.
 func (cl *client) knownAs(e *entry) []consensus.Identity { return cl.auth[:e.known:e.known] }
