@@ -788,14 +788,17 @@ func (m *Member) Disk(now Time, d Disk) {
 	}
 }
 
-// handOver gives the leadership to the voter that has most, if it has all. It reports
-// whether there is one.
+// handOver gives the leadership to the voter that has most, of those that were heard a moment ago,
+// if any was. It reports whether there is one.
 func (m *Member) handOver() bool {
-	to, match := uint64(0), uint64(0)
+	to, match, heard := uint64(0), uint64(0), false
 	m.rn.WithProgress(func(id uint64, _ raft.ProgressType, pr progress) {
 		p := m.leader.peer(ServerID(id))
-		if p != nil && p.voter && p.ready && pr.Match > match {
-			to, match = id, pr.Match
+		if p == nil || !p.voter || !p.ready || pr.Match == 0 {
+			return
+		}
+		if now := m.now-p.seen < m.cfg.Silence/2; now && !heard || now == heard && pr.Match > match {
+			to, match, heard = id, pr.Match, now
 		}
 	})
 	if to == 0 {

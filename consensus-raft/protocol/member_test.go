@@ -542,3 +542,33 @@ func TestForwardedFramesAreBounded(t *testing.T) {
 		}
 	}
 }
+
+// TestHandsOverToOneThatIsHeard: a leader that leaves hands over to a server that answers, and not to one that stands
+// still and has as much.
+func TestHandsOverToOneThatIsHeard(t *testing.T) {
+	for still := range 2 {
+		n := startAll(t, 3)
+		old := n.leader()
+		z := old.propose(old.role.Last+1, 2)
+		n.until("all have it", func() bool { return n.hosts[1].last() == z && n.hosts[2].last() == z && n.hosts[3].last() == z })
+		var others []*host
+		for _, id := range n.ids {
+			if id != old.id {
+				others = append(others, n.hosts[id])
+			}
+		}
+		others[still].asleep = true
+		for range 70 {
+			n.step()
+		}
+		if old.m.leader == nil {
+			t.Fatal("it leads no more")
+		}
+		old.m.Leave(n.now)
+		old.run()
+		n.until("it has left", func() bool { return old.left })
+		if old.m.leader != nil {
+			t.Errorf("server %d stands still: the leadership was not handed over to server %d", others[still].id, others[1-still].id)
+		}
+	}
+}
