@@ -242,7 +242,8 @@ func (m *Member) electTick() {
 // slept is called when this server did nothing for long. What it waited for may have
 // come meanwhile, and waits to be read: it is no sign that others are silent.
 func (m *Member) slept(gap Time) {
-	m.elect.at = max(m.elect.at, m.now) + gap/4 + m.cfg.Silence/4
+	// It does not come later for having been on its way for longer.
+	m.elect.at = max(m.elect.at, m.now) + min(gap, 4*m.cfg.Silence)/4 + m.cfg.Silence/4
 	if m.rn != nil && m.rn.BasicStatus().RaftState == raft.StateCandidate {
 		// Votes for it may have been forgotten by now, with a disk: it asks anew.
 		m.rn.Campaign()

@@ -572,3 +572,28 @@ func TestHandsOverToOneThatIsHeard(t *testing.T) {
 		}
 	}
 }
+
+// TestAloneAndAsleep: a server that had nobody to elect a leader with, and was asleep for long, looks for one soon when
+// another is there.
+func TestAloneAndAsleep(t *testing.T) {
+	n := startAll(t, 3)
+	old := n.leader()
+	var others []*host
+	for _, id := range n.ids {
+		if id != old.id {
+			others = append(others, n.hosts[id])
+		}
+	}
+	others[0].stop()
+	z := old.propose(old.role.Last+1, 2) // others[0] can't be elected without it
+	n.until("it is delivered", func() bool { return old.last() == z })
+	others[1].stop()
+	n.until("it is alone", func() bool { return old.role.State == consensus.Looking })
+	old.asleep = true
+	n.now += 3600 * Second
+	old.wakes()
+	others[0].start()
+	if h := n.leader(); h != old {
+		t.Errorf("server %d leads, and server %d has more", h.id, old.id)
+	}
+}
