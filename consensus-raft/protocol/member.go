@@ -86,6 +86,9 @@ func New(cfg *Config, f Found, disk Reader, nonce uint64, failed func(error)) *M
 	}
 	m.log = &store{terms: terms{base: f.State.Base, starts: f.State.Starts}, conf: conf, disk: disk, failed: failed,
 		max: cfg.WindowBytes, keep: cfg.KeepCount}
+	m.log.unread = func(err error) {
+		m.warn("the log can't be read below the newest snapshot: a learner gets that in its place", "error", err)
+	}
 	m.log.last = m.log.base.Index
 	if n := len(m.log.starts); n > 0 {
 		m.log.last = max(m.log.last, m.log.starts[n-1].Index)

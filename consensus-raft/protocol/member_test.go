@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -595,5 +596,29 @@ func TestAloneAndAsleep(t *testing.T) {
 	others[0].start()
 	if h := n.leader(); h != old {
 		t.Errorf("server %d leads, and server %d has more", h.id, old.id)
+	}
+}
+
+// TestLogThatCantBeRead: what can't be read of a leader's log below its newest snapshot does not end it, and is reported.
+func TestLogThatCantBeRead(t *testing.T) {
+	n := startAll(t, 3)
+	old := n.leader()
+	var behind *host
+	for _, id := range n.ids {
+		if id != old.id {
+			behind = n.hosts[id]
+		}
+	}
+	behind.stop()
+	z := old.propose(old.role.Last+1, 100) // more than its window has
+	n.until("it is delivered", func() bool { return old.last() == z })
+	old.m.Checkpoint(n.now, z, 0)
+	old.run()
+	z = old.propose(z+1, 1)
+	old.hurt = errors.New("input/output error")
+	behind.start()
+	n.until("it has all", func() bool { return behind.last() == z && len(behind.given) == 101 })
+	if !slices.ContainsFunc(old.warns, func(s string) bool { return strings.Contains(s, "input/output error") }) {
+		t.Errorf("nobody is told of the error; there are %q", old.warns)
 	}
 }

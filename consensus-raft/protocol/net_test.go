@@ -62,6 +62,9 @@ type host struct {
 	taken    []Txn // a snapshot that is on its way here
 	left     bool
 
+	hurt  error // what comes of reading its log
+	warns []string
+
 	holds bool // its node takes long to restore
 	held  []Restore
 }
@@ -137,6 +140,9 @@ func (h *host) stop() {
 
 // Read implements Reader.
 func (h *host) Read(from, last Zxid, max uint64) ([]Txn, error) {
+	if h.hurt != nil {
+		return nil, h.hurt
+	}
 	var txns []Txn
 	size := uint64(0)
 	for _, x := range h.log {
@@ -317,6 +323,10 @@ func (h *host) do(o Output) {
 			z = h.state[k-1].Zxid
 		}
 		h.m.Recovered(now, z)
+	case Report:
+		if o.Warn {
+			h.warns = append(h.warns, o.Text+fmt.Sprint(o.Args...))
+		}
 	case Left:
 		h.left = true
 	}

@@ -23,6 +23,7 @@ type store struct {
 	last   uint64 // the last entry
 	disk   Reader
 	failed func(error)
+	unread func(error) // what only learners need can't be read
 
 	// window has the entries from first on, up to last. What is not durable is in it.
 	window  []*pb.Entry
@@ -82,6 +83,7 @@ func (s *store) Entries(lo, hi, max uint64) ([]*pb.Entry, error) {
 	if err != nil {
 		if lo <= s.saved {
 			// It is not needed here: a snapshot will do.
+			s.unread(err)
 			s.low = s.saved
 			return nil, raft.ErrCompacted
 		}
