@@ -86,7 +86,8 @@ func ToZab(fsys vfs.FS, dataDir, logDir string) (consensus.Zxid, error) {
 	f := protocol.Found{State: st, Recovered: runs.from, Last: last, Runs: runs.runs}
 	current := last.Epoch()
 	if !st.Alone {
-		if st.Standing == protocol.Lost || st.Standing == protocol.Blank && last > st.Base.Zxid {
+		// A log that has begun with what a leader has, be it with the empty entry of a term, would be a voter's under Zab.
+		if st.Standing == protocol.Lost || st.Standing == protocol.Blank && (last > st.Base.Zxid || len(st.Starts) > 0) {
 			return 0, fmt.Errorf("%s says that this server was never brought up to date under raft (%s): start it once under raft, or convert the others and let this one begin with an empty directory",
 				stateName(dataDir), st.Standing)
 		}
