@@ -367,6 +367,13 @@ func (l *learner) beat() {
 		l.nextTouch = l.m.now + l.m.cfg.Tick/2
 		l.m.out(SendTouches{l.conn})
 	}
+	if m := l.m; m.restoring && m.part() {
+		// What the leader says waits behind the snapshot, for as long as the node takes to read that. A leader that
+		// nobody else follows would lead no more, and begin with the snapshot anew.
+		if s := m.rn.BasicStatus(); s.GetTerm() == l.term && ServerID(s.Lead) == l.leader {
+			m.out(Send{l.conn, []Frame{{Kind: Raft, Raft: &pb.Message{Type: pb.MsgHeartbeatResp.Enum(), Term: new(l.term)}}}})
+		}
+	}
 	if l.m.now-l.seen > 4*l.m.cfg.Silence && !l.m.restoring {
 		l.m.dropLearner("nothing was heard from it")
 	}

@@ -622,3 +622,39 @@ func TestLogThatCantBeRead(t *testing.T) {
 		t.Errorf("nobody is told of the error; there are %q", old.warns)
 	}
 }
+
+// TestLeadsWhileASnapshotIsRead: what a leader says waits behind the snapshot that it sends, for as long as the other node
+// takes to read that. It leads on meanwhile, though there is nobody else.
+func TestLeadsWhileASnapshotIsRead(t *testing.T) {
+	n := startAll(t, 3)
+	lead := n.leader()
+	f := n.hosts[n.ids[(slices.Index(n.ids, lead.id)+1)%3]]
+	other := n.hosts[n.ids[(slices.Index(n.ids, lead.id)+2)%3]]
+	f.stop()
+	z := lead.propose(lead.role.Last+1, 20)
+	n.until("delivered", func() bool { return lead.last() == z })
+	lead.m.log.keep = 0
+	lead.state = slices.Clone(lead.given)
+	lead.m.Checkpoint(n.now, z, z)
+	lead.run()
+	f.holds = true
+	f.start()
+	n.until("the snapshot is there", func() bool { return len(f.held) > 0 })
+	other.stop()
+	n.cut[[2]ServerID{lead.id, f.id}] = true
+	roles := len(lead.roles)
+	for range 2000 {
+		n.step()
+	}
+	if len(lead.roles) != roles || lead.role.State != consensus.Leading {
+		t.Fatalf("its roles since the snapshot was sent are %v", lead.roles[roles:])
+	}
+	n.cut = map[[2]ServerID]bool{}
+	f.holds = false
+	o := f.held[0]
+	f.held = nil
+	f.do(o)
+	f.run()
+	z = lead.propose(z+1, 1)
+	n.until("it has all", func() bool { return f.last() == z && lead.last() == z && f.role.State == consensus.Following })
+}
