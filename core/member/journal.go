@@ -1,6 +1,7 @@
 package member
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -304,7 +305,7 @@ func ReadLog(l *txnlog.Log, from, last consensus.Zxid, take func([]consensus.Txn
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer func() { r.Close() }()
 	var (
 		txns  []consensus.Txn
 		arena []byte
@@ -313,13 +314,23 @@ func ReadLog(l *txnlog.Log, from, last consensus.Zxid, take func([]consensus.Txn
 	const arenaSize = 256 << 10
 	for at < last {
 		t, err := r.Next()
+		if errors.Is(err, txnlog.ErrCut) {
+			// What a leader does not have was cut off behind last, or what is asked for is missing now.
+			above, err := l.ReaderAbove(at)
+			if err != nil {
+				return err
+			}
+			r.Close()
+			r = above
+			continue
+		}
 		if err == io.EOF {
 			return fmt.Errorf("transaction log: it ends at %v, %v is missing", at, last)
 		}
 		if err != nil {
 			return err
 		}
-		if t.Zxid <= from {
+		if t.Zxid <= at {
 			continue
 		}
 		if t.Zxid > last {

@@ -390,6 +390,31 @@ func TestPurgeThatIsNotSynced(t *testing.T) {
 	}
 }
 
+// TestReaderOfWhatWasCut: a reader returns nothing that was cut before it was asked, though it has it already.
+func TestReaderOfWhatWasCut(t *testing.T) {
+	for name, cut := range map[string]func(l *Log) error{
+		"truncate": func(l *Log) error { return l.TruncateTo(2) },
+		"reset":    func(l *Log) error { return l.Reset(2) },
+	} {
+		l, _ := open(t, newMem(t), Options{})
+		appendRange(t, l, 1, 5, 10)
+		r, err := l.Reader(0)
+		must(t, err)
+		for z := consensus.Zxid(1); z <= 2; z++ {
+			if x, err := r.Next(); err != nil || x.Zxid != z {
+				t.Fatalf("%s: next is %v, %v", name, x.Zxid, err)
+			}
+		}
+		must(t, cut(l))
+		appendRange(t, l, consensus.MakeZxid(1, 1), consensus.MakeZxid(1, 3), 10)
+		if x, err := r.Next(); !errors.Is(err, ErrCut) {
+			t.Errorf("%s: next is %v, %v", name, x.Zxid, err)
+		}
+		must(t, r.Close())
+		must(t, l.Close())
+	}
+}
+
 func TestTruncate(t *testing.T) {
 	build := func() (*vfs.Mem, *Log) {
 		m := newMem(t)

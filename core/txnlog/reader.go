@@ -119,6 +119,13 @@ func (r *Reader) next() (consensus.Txn, error) {
 			}
 			return consensus.Txn{}, &Damage{r.s.name, at, fmt.Sprintf("zxid gap: %v comes after %v", z, r.prev)}
 		}
+		// What was read ahead, and what is in a file that is gone, may be of before a cut.
+		r.l.mu.Lock()
+		cut := r.gen != r.l.gen
+		r.l.mu.Unlock()
+		if cut {
+			return consensus.Txn{}, ErrCut
+		}
 		r.prev, r.any = z, true
 		return consensus.Txn{Zxid: z, Data: body}, nil
 	}
