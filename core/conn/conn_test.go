@@ -685,3 +685,33 @@ func TestLogLimit(t *testing.T) {
 		t.Errorf("%d lines", n)
 	}
 }
+
+// TestCutBesideClose: a server that closes, and waits for somebody who has a connection locked and waits himself, is cut
+// none the less. So it is with one whose module hangs when a signal ends it.
+func TestCutBesideClose(t *testing.T) {
+	r := start(t, nil)
+	c := r.hello()
+	held := r.echo(0).c
+	held.Lock()
+	closed := make(chan struct{})
+	go func() { r.s.Close(); close(closed) }()
+	begun := func() bool {
+		if !r.s.mu.TryLock() {
+			return false
+		}
+		defer r.s.mu.Unlock()
+		return r.s.closed
+	}
+	for end := time.Now().Add(patience); !begun(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			held.Unlock()
+			t.Fatal("Close waits for a connection with the server locked")
+		}
+	}
+	r.s.Cut()
+	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a connection that was cut: %v", err)
+	}
+	held.Unlock()
+	<-closed
+}

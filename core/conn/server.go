@@ -206,10 +206,16 @@ func (s *Server) Close() {
 	s.CloseListeners()
 	s.mu.Lock()
 	s.closed = true
+	var conns []*Conn
 	for _, id := range slices.Sorted(maps.Keys(s.conns)) {
-		s.conns[id].Close(nil)
+		conns = append(conns, s.conns[id])
 	}
 	s.mu.Unlock()
+	// Not with the server locked: who has a connection locked may wait for something that
+	// never comes, and Cut is for that.
+	for _, c := range conns {
+		c.Close(nil)
+	}
 	s.wg.Wait()
 }
 
@@ -221,7 +227,7 @@ func (s *Server) Len() int {
 }
 
 // Each calls fn for each connection, in the order in which they came, with the server
-// locked.
+// locked: fn waits for no connection's lock.
 func (s *Server) Each(fn func(*Conn)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -66,11 +66,13 @@ func (n *Node) Connections() []ConnInfo {
 
 // ResetConnectionStats is crst.
 func (n *Node) ResetConnectionStats() {
-	n.conns.Each(func(c *conn.Conn) {
+	var conns []*conn.Conn
+	n.conns.Each(func(c *conn.Conn) { conns = append(conns, c) })
+	for _, c := range conns {
 		if cl, ok := c.Client().(*client); ok {
 			c.Lock()
 			cl.stats.reset()
 			c.Unlock()
 		}
-	})
+	}
 }
