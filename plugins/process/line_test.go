@@ -216,3 +216,39 @@ func TestOwn(t *testing.T) {
 	crosses(fDeliver)
 	delivered(consensus.MakeZxid(2, 5), 0)
 }
+
+// TestDeliverMuch: txns that are more than the node takes in one frame are delivered in several. A learner has as many to
+// deliver at a time when its node is slow, or when a leader has sent it a long history.
+func TestDeliverMuch(t *testing.T) {
+	ours, theirs := bothEnds(t, 4<<20)
+	s := &memberServer{out: newOutbox(theirs)}
+	s.less.L = &s.windowMu
+	ran := make(chan struct{})
+	go func() { s.out.run(); close(ran) }()
+	n := newFakeNode()
+	m := &member{m: &module{}, node: n, line: ours, out: newOutbox(ours)}
+	var txns []consensus.Txn
+	for i := range 100 {
+		txns = append(txns, consensus.Txn{Zxid: consensus.MakeZxid(1, uint32(i+1)), Data: make([]byte, 100<<10)})
+	}
+	txns[50].Data = make([]byte, 3<<20) // one that is larger than what goes together
+	bytes := 0
+	for i := range txns {
+		bytes += len(txns[i].Data)
+	}
+	s.Deliver(txns)
+	for n.last < txns[len(txns)-1].Zxid {
+		frame, err := ours.next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.make(frame); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n.bytes != bytes {
+		t.Errorf("%d bytes are delivered, want %d", n.bytes, bytes)
+	}
+	s.out.close()
+	<-ran
+}

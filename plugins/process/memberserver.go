@@ -406,6 +406,9 @@ func (s *memberServer) Role(role consensus.Role) {
 	s.call(fRole, func(dst []byte) []byte { return appendProto(dst, roleToWire(role)) })
 }
 
+// maxDeliver is how much is delivered in one frame, if it is more than one txn.
+const maxDeliver = 1 << 20
+
 func (s *memberServer) Deliver(txns []consensus.Txn) {
 	if len(txns) == 0 {
 		return
@@ -420,7 +423,18 @@ func (s *memberServer) Deliver(txns []consensus.Txn) {
 		})
 		return
 	}
-	s.call(fDeliver, func(dst []byte) []byte { return appendTxns(dst, txns) })
+	// The node takes no frame above its limit, and what a member has to deliver at a time has none: a learner may
+	// have as much as waits for it, or as a leader's history has brought.
+	for len(txns) > 0 {
+		n, size := 1, len(txns[0].Data)
+		for n < len(txns) && size+len(txns[n].Data) <= maxDeliver {
+			size += len(txns[n].Data)
+			n++
+		}
+		some := txns[:n]
+		s.call(fDeliver, func(dst []byte) []byte { return appendTxns(dst, some) })
+		txns = txns[n:]
+	}
 }
 
 func (s *memberServer) Receive(from consensus.ServerID, q consensus.Request) {
