@@ -39,8 +39,9 @@ type storeServer struct {
 
 // A pinned view is there until it is released and nobody reads it any more.
 type pinned struct {
-	view storage.View
-	refs int
+	view     storage.View
+	refs     int
+	released bool // the node has done so: only calls that read have it
 }
 
 var errNotOpen = errors.New("the store is not open")
@@ -96,13 +97,23 @@ func (s *storeServer) state(err error) *pb.StoreState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last++
-	s.views[s.last] = &pinned{v, 1}
+	s.views[s.last] = &pinned{view: v, refs: 1}
 	return &pb.StoreState{Error: toWire(err), Version: s.last, Applied: v.Applied(), Durable: s.store.Durable(), Len: int64(v.Len())}
 }
 
+// release gives up versions for the node. Once: what a call still reads then is there until that is over.
 func (s *storeServer) release(versions []uint64) {
 	for _, no := range versions {
-		s.unpin(no)
+		s.mu.Lock()
+		p := s.views[no]
+		again := p == nil || p.released
+		if !again {
+			p.released = true
+		}
+		s.mu.Unlock()
+		if !again {
+			s.unpin(no)
+		}
 	}
 }
 
@@ -193,8 +204,9 @@ func (s *storeServer) Reset(_ context.Context, r *pb.StoreRequest) (*pb.StoreSta
 		return nil, err
 	}
 	s.release(r.Release)
-	s.resets.Add(1)
-	return s.state(s.store.Reset()), nil
+	err := s.store.Reset()
+	s.resets.Add(1) // behind it: what is durable meanwhile may be what was
+	return s.state(err), nil
 }
 
 func (s *storeServer) Flush(ctx context.Context, _ *pb.StoreRequest) (*pb.StoreState, error) {
@@ -221,9 +233,7 @@ func (s *storeServer) Close(context.Context, *pb.StoreRequest) (*pb.StoreState, 
 		own = append(own, no)
 	}
 	s.mu.Unlock()
-	for _, no := range own {
-		s.unpin(no)
-	}
+	s.release(own)
 	s.mu.Lock()
 	for s.released < s.last {
 		s.fewer.Wait()
