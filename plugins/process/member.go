@@ -699,7 +699,9 @@ func (m *member) Reconfigure(term uint64, config string) error {
 	if err != nil {
 		return err
 	}
+	k := m.m.calls.begin("a reconfiguration", m.m.cfg.Timeout)
 	b, ok := <-ch
+	m.m.calls.end(k)
 	if !ok {
 		return consensus.ErrClosed
 	}

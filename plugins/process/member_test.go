@@ -112,8 +112,11 @@ func (m *fakeMember) Status() consensus.Status {
 	return consensus.Status{Peer: "fake", Quorum: 3, LastProposal: m.delivered.Load()}
 }
 func (m *fakeMember) Reconfigure(term uint64, config string) (err error) {
-	if config == "" {
+	switch config {
+	case "":
 		err = errors.New("no members")
+	case "hang":
+		select {}
 	}
 	return err
 }
@@ -376,5 +379,36 @@ func TestMemberDies(t *testing.T) {
 	}
 	if _, err := Consensus(as(t, "member"))(consensus.Config{Options: map[string]string{"refuse": "1"}}, newFakeNode()); !errors.Is(err, consensus.ErrDamaged) {
 		t.Errorf("Open: %v", err)
+	}
+}
+
+// TestReconfigureHangs: also a reconfiguration has its time.
+func TestReconfigureHangs(t *testing.T) {
+	c := as(t, "member")
+	c.Timeout = time.Second
+	n := newFakeNode()
+	failed := make(chan error, 1)
+	m, err := Consensus(c)(consensus.Config{Options: map[string]string{}, Fail: func(_ int, err error) { failed <- err }}, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.wait(t, "leading", func() bool { return n.role.State == consensus.Leading })
+	returned := make(chan error, 1)
+	go func() { returned <- m.Reconfigure(1, "hang") }()
+	select {
+	case err := <-failed:
+		if !strings.Contains(err.Error(), "it does not answer: a reconfiguration") {
+			t.Errorf("Fail: %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("a module that judges for ever is well")
+		m.(*member).m.child.kill()
+	}
+	if err := <-returned; err == nil {
+		t.Error("a reconfiguration that nobody has judged is done")
+	}
+	var died *Died
+	if err := m.Close(); !errors.As(err, &died) {
+		t.Errorf("Close: %v", err)
 	}
 }
