@@ -493,7 +493,7 @@ func (w *lineWriter) Write(b []byte) (int, error) {
 			break
 		}
 		if text := strings.TrimSpace(strings.ToValidUTF8(string(w.rest), "?")); text != "" {
-			w.log.Info(text)
+			w.log.Warn(text) // as what comes on the process's own stderr
 		}
 		w.rest = w.rest[:0]
 	}

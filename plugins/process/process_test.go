@@ -97,6 +97,10 @@ func openFake(c storage.Config) (storage.Store, error) {
 	if c.Log != nil {
 		c.Log.Warn("opened", "dir", c.Dir, "zxid", consensus.Zxid(16))
 	}
+	if c.Options["print"] != "" {
+		fmt.Println("on stdout")
+		fmt.Fprintln(os.Stderr, "on stderr")
+	}
 	return &fake{}, nil
 }
 
@@ -463,6 +467,21 @@ func TestLogCrosses(t *testing.T) {
 	for end := time.Now().Add(patience); !strings.Contains(l.String(), "level=WARN msg=opened dir=/data zxid=0x10"); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("the module's line is not in the log:\n%s", l)
+		}
+	}
+}
+
+// TestPrintsCross: what a module prints is a warning with its name, wherever it prints it.
+func TestPrintsCross(t *testing.T) {
+	l := new(logged)
+	c := as(t, "store")
+	c.Log = slog.New(slog.NewTextHandler(l, nil))
+	open(t, c, storage.Config{Options: map[string]string{"print": "yes"}})
+	for _, want := range []string{`level=WARN msg="on stdout" module="storage store"`, `level=WARN msg="on stderr" module="storage store"`} {
+		for end := time.Now().Add(patience); !strings.Contains(l.String(), want); time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("the log has no %s:\n%s", want, l)
+			}
 		}
 	}
 }
