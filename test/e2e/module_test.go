@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"os"
@@ -219,6 +220,28 @@ func TestStopsWhileAModuleHangs(t *testing.T) {
 		t.Errorf("exit code %d, and the log says\n%s", code, s.Log())
 	}
 	eventually(t, "the module ends", func() bool { return gone(pid) })
+}
+
+// TestStopsWhileAReadHangs: so does one that serves, and whose store hangs with a client's read under way. It gave the
+// store up, and waited for ever for that client's connection.
+func TestStopsWhileAReadHangs(t *testing.T) {
+	e := harness.Start(t, harness.Options{Consensus: "zab", Storage: "process:mem", Extra: map[string]string{"zkcore.plugin.timeoutMs": "8000"}})
+	s := e.Servers[0]
+	c := connect(t, s.Addr())
+	pid := modulePid(t, s, plugins.KindStorage)
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for err := error(nil); err == nil; { // the last one is under way
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		_, err = c.Do(ctx, client.ChildrenOp{Path: "/"})
+		cancel()
+	}
+	s.Signal(syscall.SIGTERM)
+	if code := s.Wait(); code != consensus.ExitModule || !strings.Contains(s.Log(), "stopped, but not in order") {
+		t.Errorf("exit code %d, want %d, and the log says\n%s", code, consensus.ExitModule, s.Log())
+	}
+	eventually(t, "the module is dead", func() bool { return gone(pid) })
 }
 
 // TestModuleRefused: a program that is not the configured one, or that others could change, is not
