@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"time"
 
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
@@ -29,7 +30,8 @@ type fakeMember struct {
 	distrusted []consensus.Zxid
 	needed     consensus.Zxid
 	done       chan struct{}
-	asked      func() // by Status, if it is set
+	asked      func()                              // by Status, if it is set
+	stands     func() (now, longest time.Duration) // Unanswered's; may be nil
 	// follow makes it begin as a follower.
 	begin consensus.State
 }
@@ -191,6 +193,16 @@ func (f *fakeMember) Checkpoint(saved, needed consensus.Zxid) error {
 	f.saved = append(f.saved, saved)
 	f.needed = needed
 	return nil
+}
+
+// Unanswered is what a member in a process of its own has.
+func (f *fakeMember) Unanswered() (now, longest time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.stands == nil {
+		return 0, 0
+	}
+	return f.stands()
 }
 
 func (f *fakeMember) Reconfigure(uint64, string) error { return consensus.ErrUnsupported }

@@ -635,6 +635,44 @@ func TestStuckLog(t *testing.T) {
 	})
 }
 
+// TestMemberStandsStill: while the member's process stands still nobody's session ends, as nothing is heard of other
+// servers' clients, and then everybody has a whole timeout.
+func TestMemberStandsStill(t *testing.T) {
+	bubble(t, func(c *Config) { c.TickMS = 1000 }, func(t *testing.T, r *rig, dial func() *peer) {
+		p := dial()
+		p.greet(&proto.ConnectRequest{TimeoutMS: 4000})
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		set := func(stands func() (now, longest time.Duration)) {
+			r.m.mu.Lock()
+			r.m.stands = stands
+			r.m.mu.Unlock()
+		}
+		begin := time.Now()
+		set(func() (time.Duration, time.Duration) { return time.Since(begin), 0 })
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if _, ok := r.session(p.session); !ok {
+			t.Fatal("the session has ended meanwhile")
+		}
+		end := time.Since(begin)
+		set(func() (now, longest time.Duration) {
+			longest, end = end, 0
+			return 0, longest
+		})
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if _, ok := r.session(p.session); !ok {
+			t.Fatal("the session is gone")
+		}
+		time.Sleep(6 * time.Second)
+		synctest.Wait()
+		if _, ok := r.session(p.session); ok {
+			t.Fatal("silence does not count any more")
+		}
+	})
+}
+
 // TestNewLeader: under a new leader every session has a whole timeout.
 func TestNewLeader(t *testing.T) {
 	bubble(t, func(c *Config) { c.TickMS = 1000 }, func(t *testing.T, r *rig, dial func() *peer) {

@@ -91,17 +91,21 @@ func (n *Node) tick(pause time.Duration) {
 		stood = time.Duration(now - n.stuckSince)
 	}
 	n.stuck = stuck
+	// Nor that for which a member in another process did.
+	standing, still := n.deaf()
 	switch {
 	case pause >= longPause:
 		n.log.Warn("this process was paused: sessions get a fresh timeout", "for", pause)
 	case stood >= longPause:
 		n.log.Warn("the log stood still: sessions get a fresh timeout", "for", stood)
+	case still >= longPause && leading:
+		n.log.Warn("the consensus module stood still: sessions get a fresh timeout", "for", still)
 	}
-	pause = max(pause, stood)
+	pause = max(pause, stood, still)
 
 	n.sweep(now, leading, pause)
 	n.expireLocals(pause)
-	if !leading || stuck {
+	if !leading || stuck || standing {
 		return
 	}
 	until := now / 1e6
@@ -111,6 +115,22 @@ func (n *Node) tick(pause time.Duration) {
 		n.trackMu.Unlock()
 	}
 	n.expire(term, until)
+}
+
+// deaf says whether the member stands still while this process goes on, and for how long it did until now, if that was
+// so long that it counts as a pause. Only a member in a process of its own can do that.
+func (n *Node) deaf() (standing bool, still time.Duration) {
+	m, ok := n.member.(interface {
+		Unanswered() (now, longest time.Duration)
+	})
+	if !ok {
+		return false, 0
+	}
+	now, longest := m.Unanswered()
+	if longest <= time.Duration(n.unheard()) {
+		longest = 0
+	}
+	return now > time.Duration(n.unheard()), longest
 }
 
 // rest lets a pause that ends now not count for the sessions of a table, and returns until when their

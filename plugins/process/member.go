@@ -715,6 +715,10 @@ func (m *member) Reconfigure(term uint64, config string) error {
 
 func (m *member) Caps() consensus.Caps { return m.caps }
 
+// Unanswered says for how long the module has not answered a health call that it was sent, and what the longest was that
+// it did answer since Unanswered was last called. While its member stands still a node hears of nobody else's clients.
+func (m *member) Unanswered() (now, longest time.Duration) { return m.m.pulse.look() }
+
 // statusPatience is how long an operator waits for a picture of the present: else the last
 // one has to do.
 const statusPatience = 2 * time.Second

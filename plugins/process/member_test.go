@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -380,6 +381,31 @@ func TestMemberDies(t *testing.T) {
 	if _, err := Consensus(as(t, "member"))(consensus.Config{Options: map[string]string{"refuse": "1"}}, newFakeNode()); !errors.Is(err, consensus.ErrDamaged) {
 		t.Errorf("Open: %v", err)
 	}
+}
+
+// TestUnanswered: that a member's process stands still is known, and afterwards for how long it did.
+func TestUnanswered(t *testing.T) {
+	n := newFakeNode()
+	m := openMemberOf(t, as(t, "member"), n, func(code int, err error) { t.Errorf("Fail(%d, %v)", code, err) }).(*member)
+	pid := m.m.child.cmd.Process.Pid
+	if err := stop(pid); err != nil {
+		t.Fatal(err)
+	}
+	const still = time.Second
+	until := func(what string, ok func(now, longest time.Duration) bool) {
+		t.Helper()
+		for end := time.Now().Add(patience); !ok(m.Unanswered()); time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("waited in vain: %s", what)
+			}
+		}
+	}
+	until("it stands still", func(now, _ time.Duration) bool { return now > still })
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	until("it did, and goes on", func(_, longest time.Duration) bool { return longest > still })
+	until("it is well", func(now, longest time.Duration) bool { return now < still && longest < still })
 }
 
 // TestReconfigureHangs: also a reconfiguration has its time.

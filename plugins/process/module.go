@@ -97,6 +97,7 @@ type module struct {
 	dir   string // that the socket's directory is in; "": the system's for temporary files
 	calls *calls
 	well  func(*pb.HealthReply) // is told what a health call has brought; it may be nil
+	pulse pulse
 
 	ctx    context.Context // ends with the module
 	cancel context.CancelFunc
@@ -294,7 +295,9 @@ func (m *module) health() {
 		case <-t.C:
 		}
 		k := m.calls.begin("a health call", m.cfg.Timeout)
+		m.pulse.ask()
 		r, err := c.Health(m.ctx, &pb.HealthRequest{})
+		m.pulse.answered()
 		m.calls.end(k)
 		if err != nil {
 			m.broken("a health call", err)

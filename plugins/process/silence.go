@@ -1,6 +1,7 @@
 package process
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +15,35 @@ import (
 
 // beat is how often a node is heard of at least: a health call.
 const beat = 250 * time.Millisecond
+
+// A pulse is how long health calls are not answered.
+type pulse struct {
+	mu      sync.Mutex
+	since   time.Time     // of one that is not; zero: there is none
+	longest time.Duration // of those that were, since it was looked at
+}
+
+func (p *pulse) ask() {
+	p.mu.Lock()
+	p.since = time.Now()
+	p.mu.Unlock()
+}
+
+func (p *pulse) answered() {
+	p.mu.Lock()
+	p.longest, p.since = max(p.longest, time.Since(p.since)), time.Time{}
+	p.mu.Unlock()
+}
+
+func (p *pulse) look() (now, longest time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	longest, p.longest = p.longest, 0
+	if !p.since.IsZero() {
+		now = time.Since(p.since)
+	}
+	return now, longest
+}
 
 // leastPatience bounds from below for how long a node may be silent, as a busy machine can
 // keep it from its beat for a while.

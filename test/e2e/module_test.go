@@ -429,6 +429,38 @@ func TestStoodStill(t *testing.T) {
 	}
 }
 
+// TestModuleStalls: while the consensus module of a leader stands still, for less than it may take to answer, the leader
+// hears of no client of the others: that ends nobody's session.
+func TestModuleStalls(t *testing.T) {
+	e := harness.Start(t, harness.Options{Servers: 3, TickTimeMS: 1000, SyncLimit: 30, Consensus: "process:zab", Storage: "mem",
+		Extra: map[string]string{"zkcore.plugin.timeoutMs": "30000"}})
+	ctx, cancel := patience()
+	defer cancel()
+	c, err := client.Dial(ctx, []string{e.Follower().Addr()}, 3*time.Second, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Abandon)
+	leader := e.Leader()
+	pid := modulePid(t, leader, plugins.KindConsensus)
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(8 * time.Second)
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	must(t, connect(t, e.Addrs()...), client.CreateOp{Path: "/behind"}) // any end of a session that was on its way has come
+	if err := c.WaitState(ctx, client.Connected); err != nil {
+		t.Error(err)
+	}
+	for _, s := range e.Servers {
+		if strings.Contains(s.Log(), "session expired") || strings.Contains(s.Log(), moduleLine) {
+			t.Errorf("server %d:\n%s", s.ID, s.Log())
+		}
+	}
+}
+
 // TestModuleByName finds a program in zkcore.plugin.dir, and its log lines and metrics are the
 // server's.
 func TestModuleByName(t *testing.T) {
