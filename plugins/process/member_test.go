@@ -17,9 +17,9 @@ import (
 // A fakeMember leads at once, delivers what is proposed, and does what the session of a request
 // or the epoch of a txn asks for. What the real ones do, the kit checks, in test/process.
 type fakeMember struct {
-	n   consensus.Node
-	cfg consensus.Config
-	mu  sync.Mutex
+	n     consensus.Node
+	cfg   consensus.Config
+	calls chan func() // of the node, one after the other
 
 	delivered atomic.Int64 // bytes for which Deliver has returned
 }
@@ -31,14 +31,17 @@ func openFakeMember(cfg consensus.Config, n consensus.Node) (consensus.Member, e
 	if _, err := n.Recover(1<<62 - 1); err != nil {
 		return nil, fmt.Errorf("recover: %w", err)
 	}
-	m := &fakeMember{n: n, cfg: cfg}
+	m := &fakeMember{n: n, cfg: cfg, calls: make(chan func(), 1<<10)}
 	cfg.Metrics.Add("proposals", 2)
 	cfg.Metrics.Observe("latency", 1.5)
 	cfg.Metrics.ObserveKey("latency_by", "me", 2.5)
-	go func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
+	m.calls <- func() {
 		n.Role(consensus.Role{State: consensus.Leading, Term: 1, Epoch: 1, Last: consensus.MakeZxid(1, 0), Standalone: true})
+	}
+	go func() {
+		for call := range m.calls {
+			call()
+		}
 	}()
 	return m, nil
 }
@@ -50,21 +53,17 @@ func (m *fakeMember) Propose(_ uint64, txns []consensus.Txn) error {
 	case "fail":
 		m.cfg.Fail(consensus.ExitDisk, errors.New("a sync has failed"))
 	case "restore":
-		go func() {
-			m.mu.Lock()
-			defer m.mu.Unlock()
+		m.calls <- func() {
 			broken := errors.New("the leader is gone")
 			err := m.n.Restore(5, io.MultiReader(strings.NewReader(strings.Repeat("x", 1<<20)), &brokenReader{broken}))
 			if errors.Is(err, broken) {
 				m.n.Synced(77)
 			}
 			m.n.Deliver(txns)
-		}()
+		}
 		return nil
 	case "snapshot":
-		go func() {
-			m.mu.Lock()
-			defer m.mu.Unlock()
+		m.calls <- func() {
 			s, err := m.n.Snapshot()
 			if err != nil {
 				return
@@ -74,17 +73,15 @@ func (m *fakeMember) Propose(_ uint64, txns []consensus.Txn) error {
 				m.n.Synced(88)
 			}
 			m.n.Deliver(txns)
-		}()
+		}
 		return nil
 	}
-	go func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
+	m.calls <- func() {
 		m.n.Deliver(txns)
 		for i := range txns {
 			m.delivered.Add(int64(len(txns[i].Data)))
 		}
-	}()
+	}
 	return nil
 }
 
