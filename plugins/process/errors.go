@@ -113,9 +113,17 @@ func fromWire(kind string, e *pb.Error) error {
 		err.is = append(err.is, syscall.Errno(e.Errno))
 	}
 	if e.ExitCode != 0 {
-		return &consensus.ExitError{Code: int(e.ExitCode), Err: err}
+		return &consensus.ExitError{Code: exitCode(int(e.ExitCode)), Err: err}
 	}
 	return err
+}
+
+// exitCode is a code that a module wants its node to end with. The system keeps eight bits of it: 256 would be success.
+func exitCode(code int) int {
+	if code < 0 || code > 255 {
+		return consensus.ExitUnexpected
+	}
+	return code
 }
 
 // maxText is how much of what a module prints is told.

@@ -172,6 +172,7 @@ func parseLine(line []byte) (rec logLine, ok bool) {
 			rec.msg, ok = text, true
 		case failKey:
 			fmt.Sscan(text, &rec.fail)
+			rec.fail = exitCode(rec.fail)
 		case silenceKey:
 			rec.silent = true
 		default:

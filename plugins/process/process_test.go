@@ -471,6 +471,19 @@ func TestLogCrosses(t *testing.T) {
 	}
 }
 
+// TestExitCodes: no module ends its server with a code that the system takes for success.
+func TestExitCodes(t *testing.T) {
+	for code, want := range map[int]int{20: 20, 255: 255, 256: consensus.ExitUnexpected, -1: consensus.ExitUnexpected, 1 << 20: consensus.ExitUnexpected} {
+		if rec, ok := parseLine(fmt.Appendf(nil, `{"msg":"the disk is full","%s":%d}`, failKey, code)); !ok || rec.fail != want {
+			t.Errorf("a line with %d: %+v, %v", code, rec, ok)
+		}
+		var coded *consensus.ExitError
+		if err := fromWire(kindConsensus, toWire(&consensus.ExitError{Code: code, Err: errors.New("no")})); !errors.As(err, &coded) || coded.Code != want {
+			t.Errorf("an error with %d: %v", code, err)
+		}
+	}
+}
+
 // TestPrintsCross: what a module prints is a warning with its name, wherever it prints it.
 func TestPrintsCross(t *testing.T) {
 	l := new(logged)
