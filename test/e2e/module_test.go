@@ -436,7 +436,7 @@ func TestModuleStalls(t *testing.T) {
 		Extra: map[string]string{"zkcore.plugin.timeoutMs": "30000"}})
 	ctx, cancel := patience()
 	defer cancel()
-	c, err := client.Dial(ctx, []string{e.Follower().Addr()}, 3*time.Second, client.Options{})
+	c, err := client.Dial(ctx, []string{e.Follower().Addr()}, 6*time.Second, client.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -446,7 +446,7 @@ func TestModuleStalls(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(8 * time.Second)
+	time.Sleep(15 * time.Second)
 	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
