@@ -232,7 +232,6 @@ func (m *Member) electTick() {
 		m.report("lost the leader", "leader", l.leader, "epoch", l.term, "reason", "nothing was heard from it in time")
 		m.look()
 	}
-	m.count("election_count", 1)
 	if s := m.rn.BasicStatus(); s.RaftState != raft.StateLeader {
 		e.stood = m.now
 		m.rn.Campaign()

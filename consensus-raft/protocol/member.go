@@ -50,6 +50,7 @@ type Member struct {
 	seen      Time // the last Tick
 	sizes     Sizes
 	since     Time // leads since then
+	looking   Time // looks for a leader since then
 }
 
 // Sizes are those of a leader's proposals.
@@ -222,6 +223,12 @@ func (m *Member) setRole(r consensus.Role) {
 	r.Term = m.role.Term + 1
 	m.role = r
 	m.out(SetRole{r})
+	if r.State == consensus.Looking {
+		m.looking = m.now
+		m.count("looking_count", 1)
+	} else {
+		m.observe("election_time", "", float64(m.now-m.looking)/float64(Millisecond))
+	}
 }
 
 // look is the end of a role.

@@ -321,6 +321,12 @@ func TestHandOver(t *testing.T) {
 	if young.last() != z {
 		t.Errorf("it leads at %v, delivered was %v", young.last(), z)
 	}
+	// Both have looked for a leader twice; one has found it twice.
+	for h, found := range map[*host]int64{old: 1, young: 2} {
+		if l, e := h.counted["looking_count"], h.counted["observed election_time"]; l != 2 || e != found {
+			t.Errorf("server %d counts %d times that it looked, and %d that it had a leader", h.id, l, e)
+		}
+	}
 }
 
 // TestHandOverToNobody: a leader that leaves does not wait long for one that is gone.

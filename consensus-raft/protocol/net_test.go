@@ -61,6 +61,7 @@ type host struct {
 	dials    map[ServerID]bool
 	taken    []Txn // a snapshot that is on its way here
 	left     bool
+	counted  map[string]int64 // what its metrics were told
 
 	hurt  error // what comes of reading its log
 	warns []string
@@ -303,6 +304,10 @@ func (h *host) do(o Output) {
 	case SetRole:
 		h.role = o.Role
 		h.roles = append(h.roles, o.Role)
+	case Count:
+		h.count(o.Name, o.N)
+	case Observe:
+		h.count("observed "+o.Name, 1)
 	case Receive:
 		h.received = append(h.received, o.Requests...)
 	case Synced:
@@ -330,6 +335,13 @@ func (h *host) do(o Output) {
 	case Left:
 		h.left = true
 	}
+}
+
+func (h *host) count(name string, n int64) {
+	if h.counted == nil {
+		h.counted = map[string]int64{}
+	}
+	h.counted[name] += n
 }
 
 // pass carries a frame through its bytes.

@@ -308,8 +308,30 @@ func TestManyFramesPerRead(t *testing.T) {
 	}
 }
 
+// counted are counters for a test to look at.
+type counted struct {
+	mu   sync.Mutex
+	sums map[string]int64
+}
+
+func (c *counted) Add(name string, n int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sums == nil {
+		c.sums = map[string]int64{}
+	}
+	c.sums[name] += n
+}
+
+func (c *counted) get(name string) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sums[name]
+}
+
 func TestRefusedFrames(t *testing.T) {
-	r := start(t, nil)
+	var m counted
+	r := start(t, func(c *Config) { c.Metrics = &m })
 	for _, tc := range []struct {
 		name  string
 		hello bool
@@ -338,6 +360,9 @@ func TestRefusedFrames(t *testing.T) {
 		})
 	}
 	r.until("all to be closed", func() bool { return r.closed.Load() == 8 && r.s.Len() == 0 })
+	if n := m.get("zkcore_frames_refused"); n != 6 { // all but the word and the client's own
+		t.Errorf("%d refused frames are counted", n)
+	}
 }
 
 // TestGreetingInTime: the greeting has its time from the beginning; bytes that
@@ -468,7 +493,8 @@ func TestNoReader(t *testing.T) {
 
 // TestSlowReader: whoever is sent more than it reads loses its connection.
 func TestSlowReader(t *testing.T) {
-	r := start(t, func(c *Config) { c.MaxQueued = 1 << 20 })
+	var m counted
+	r := start(t, func(c *Config) { c.MaxQueued, c.Metrics = 1<<20, &m })
 	c := r.hello()
 	e := r.echo(0)
 	for range 1000 {
@@ -482,6 +508,9 @@ func TestSlowReader(t *testing.T) {
 		e.c.Flush()
 	}
 	r.logged("does not read", c.LocalAddr().String())
+	if n := m.get("zkcore_slow_readers_closed"); n != 1 {
+		t.Errorf("%d slow readers are counted", n)
+	}
 }
 
 // TestManySlowReaders: of clients that read nothing, and get a lot that they have not asked for, those

@@ -83,6 +83,7 @@ func (c *Conn) complete() (end int, err error) {
 	for len(b)-end >= 4 {
 		n, err := c.frameLen(b[end:])
 		if err != nil {
+			c.srv.add("zkcore_frames_refused", 1)
 			return end, err
 		}
 		if len(b)-end-4 < n {

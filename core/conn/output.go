@@ -74,6 +74,7 @@ func (c *Conn) Flush() {
 		// Behind a flight that does not land more may wait only up to a limit.
 		if c.account() || c.out != nil && len(c.out.b) > c.srv.cfg.MaxQueued {
 			c.closeLocked(errSlow)
+			c.srv.add("zkcore_slow_readers_closed", 1)
 		}
 	case c.out != nil && len(c.out.b) > 0:
 		c.writing = true

@@ -61,6 +61,7 @@ var counterNames = []string{
 	"zkcore_frames_refused",
 	"zkcore_requests_resubmitted",
 	"zkcore_slow_readers_closed",
+	"zkcore_storage_damaged",
 }
 
 // basicNames are summaries of which the median is shown.

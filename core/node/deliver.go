@@ -152,6 +152,7 @@ func (n *Node) answerNow(cl *client) {
 		cl.run()
 		if cl.c.Queued() > maxQueuedNow {
 			cl.c.CloseLocked(errors.New("the client does not read what it is sent"))
+			n.cfg.Metrics.Add("zkcore_slow_readers_closed", 1)
 		}
 	}
 	cl.c.Unlock()

@@ -126,13 +126,18 @@ func (n *Node) requeue() []*client {
 		}
 		cl.c.Unlock()
 	}
+	var again int64
 	for _, cl := range waiting {
 		cl.c.Lock()
+		asked := cl.next // what is before this was with a leader already
 		cl.next, cl.readsAhead, cl.syncsAhead, cl.scan = cl.fifo.first, 0, 0, 0
 		for no := cl.fifo.first; no != cl.fifo.end(); no++ {
 			e := cl.fifo.at(no)
 			if e.kind == kReclaim {
 				e.done = false
+			}
+			if no < asked && e.kind.waits() && e.kind != kRewatch {
+				again++
 			}
 			if e.barrier {
 				e.barrier = false
@@ -142,6 +147,7 @@ func (n *Node) requeue() []*client {
 		cl.advance()
 		cl.c.Unlock()
 	}
+	n.cfg.Metrics.Add("zkcore_requests_resubmitted", again)
 	return waiting
 }
 

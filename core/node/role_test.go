@@ -79,7 +79,8 @@ func TestHold(t *testing.T) {
 func TestResubmit(t *testing.T) {
 	for _, survivors := range []int{0, 1, 3} {
 		t.Run(fmt.Sprint(survivors), func(t *testing.T) {
-			r := start(t, consensus.Leading, true, nil)
+			var m counters
+			r := start(t, consensus.Leading, true, func(c *Config) { c.Metrics = &m })
 			p := r.connectBy(1)
 			p.send(proto.OpCreate, create("/a", 0))
 			r.proposed(1)
@@ -134,6 +135,9 @@ func TestResubmit(t *testing.T) {
 			p.reply()
 			if n, _, _, _ := r.m.counts(); n != 0 {
 				t.Fatalf("%d proposals too many", n)
+			}
+			if n := m.get("zkcore_requests_resubmitted"); n != int64(3-survivors+1) {
+				t.Errorf("%d requests are counted that were asked for again", n)
 			}
 		})
 	}
