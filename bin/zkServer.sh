@@ -37,7 +37,7 @@ echo "Using config: $ZOOCFG" >&2
 # The environment beats the file, for the server too.
 datadir="${ZKCORE_DATADIR:-$(value_in "$ZOOCFG" dataDir)}"
 [ "$datadir" = / ] || datadir="${datadir%/}"
-logdir="$(value_in "$ZOOCFG" dataLogDir)"
+logdir="${ZKCORE_DATALOGDIR:-$(value_in "$ZOOCFG" dataLogDir)}"
 
 # The properties go first, so that nothing in them can take an option's place.
 command=("$server")
@@ -157,8 +157,8 @@ stop_server() {
 # Finds the client port the way the server does: zoo.cfg, then this server's
 # line there, then the dynamic file.
 find_port() {
-  address="$(value_in "$ZOOCFG" clientPortAddress)"
-  port="$(value_in "$ZOOCFG" clientPort)"
+  address="${ZKCORE_CLIENTPORTADDRESS:-$(value_in "$ZOOCFG" clientPortAddress)}"
+  port="${ZKCORE_CLIENTPORT:-$(value_in "$ZOOCFG" clientPort)}"
   [ -z "$port" ] || return 0
   local file="$ZOOCFG" id
   if ! grep -q '^[[:space:]]*server\.' "$ZOOCFG" 2>/dev/null; then

@@ -110,15 +110,7 @@ func load(s Settings, path, text string) (*Config, error) {
 			r.warn(key, "is set on line %d too: the last one counts", v.Before)
 		}
 	}
-	c.readModules(r)
-	c.readFiles(r)
-	c.readTimes(r)
-	c.readListeners(r)
-	c.readLimits(r)
-	c.readThrottling(r)
-	c.readAdmin(r)
-	c.readOptions(r)
-	c.readEnsemble(r)
+	c.read(r)
 	if r.err == nil {
 		c.readMyID(r)
 	}
@@ -128,6 +120,19 @@ func load(s Settings, path, text string) (*Config, error) {
 		return c, r.err
 	}
 	return c, nil
+}
+
+// read takes all that the settings have, but for what depends on myid.
+func (c *Config) read(r *reader) {
+	c.readModules(r)
+	c.readFiles(r)
+	c.readTimes(r)
+	c.readListeners(r)
+	c.readLimits(r)
+	c.readThrottling(r)
+	c.readAdmin(r)
+	c.readOptions(r)
+	c.readEnsemble(r)
 }
 
 func (c *Config) readModules(r *reader) {
@@ -170,7 +175,7 @@ func (c *Config) readFiles(r *reader) {
 		c.SnapCount = 2
 	}
 	c.SnapSizeLimitKB = r.property("snapSizeLimitInKb", 4194304, -1<<40, 1<<40)
-	c.SnapRetain = int(r.number("autopurge.snapRetainCount", 3, 0, 1<<20))
+	c.SnapRetain = int(r.number("autopurge.snapRetainCount", 3, -1<<31, 1<<20))
 	if c.SnapRetain < 3 {
 		r.warn("autopurge.snapRetainCount", "raised to 3, the least that is kept")
 		c.SnapRetain = 3
@@ -181,7 +186,7 @@ func (c *Config) readFiles(r *reader) {
 	if method := r.text("snapshot.compression.method", ""); method != "" && method != "gz" {
 		r.warn("snapshot.compression.method", "%q is not supported: snapshots are written uncompressed", method)
 	}
-	c.PurgeInterval = time.Duration(r.number("autopurge.purgeInterval", 0, 0, 1<<20)) * time.Hour
+	c.PurgeInterval = time.Duration(max(r.number("autopurge.purgeInterval", 0, -1<<31, 1<<20), 0)) * time.Hour // Apache takes -1 for never, too
 	c.FsyncWarning = time.Duration(r.property("fsync.warningthresholdms", 1000, 0, 1<<31)) * time.Millisecond
 }
 

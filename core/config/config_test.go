@@ -1,8 +1,10 @@
 package config
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -226,6 +228,35 @@ func TestSources(t *testing.T) {
 	env.Put(Value{Key: "tickTime", Text: "soon", Origin: Origin{Name: "environment ZKCORE_TICKTIME"}})
 	if _, err := OpenWith(path, props, env, flags); err == nil || !strings.HasPrefix(err.Error(), "environment ZKCORE_TICKTIME: tickTime:") {
 		t.Errorf("a bad variable: %v", err)
+	}
+}
+
+// TestEnvironmentSetsEachKey: whatever is read can be set by a variable.
+func TestEnvironmentSetsEachKey(t *testing.T) {
+	r := &reader{taken: map[string]bool{}}
+	(&Config{Options: map[string]string{}}).read(r)
+	keys := append(slices.Sorted(maps.Keys(r.taken)), consensusKeys...)
+	keys = append(keys, "zkcore.storage.bolt.cacheBytes", "zkcore.storage.bolt.flushIntervalMs", "zkcore.storage.bolt.gatherBytes", "zkcore.storage.bolt.gatherRecords")
+	if len(keys) < 100 {
+		t.Fatalf("only %d keys are read", len(keys))
+	}
+	for _, key := range keys {
+		s, warnings := FromEnviron([]string{EnvName(key) + "=x"})
+		if v, ok := s.Get(key); !ok || v.Text != "x" || len(warnings) != 0 {
+			t.Errorf("%s does not set %s: %v", EnvName(key), key, warnings)
+		}
+	}
+}
+
+// TestPurgeAsApacheTakesIt: what is below its least value is no mistake to Apache's server.
+func TestPurgeAsApacheTakesIt(t *testing.T) {
+	c, err := ParseFile("zoo.cfg", []byte("dataDir="+t.TempDir()+"\nautopurge.purgeInterval=-1\nautopurge.snapRetainCount=-1\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := Load(c)
+	if err != nil || cfg.PurgeInterval != 0 || cfg.SnapRetain != 3 {
+		t.Errorf("%v, %+v", err, cfg)
 	}
 }
 

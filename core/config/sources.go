@@ -17,6 +17,10 @@ var fileKeys = []string{
 	"multiAddress.enabled", "metricsProvider.className", "metricsProvider.httpHost", "metricsProvider.httpPort",
 	"metricsProvider.exportJvmInfo", "fsync.warningthresholdms", "zkcore.election.holdMs", "zkcore.memoryLimitMb", "zkcore.plugin.dir", "zkcore.plugin.timeoutMs", "zkcore.plugin.maxCrashes", "zkcore.plugin.cacheBytes", "clientTcpKeepAlive", "readonlymode.enabled", "localSessionsEnabled", "localSessionsUpgradingEnabled", "zkcore.ensemble.mixed", "zkcore.session.secretFile",
 	"znode.container.checkIntervalMs", "znode.container.maxPerMinute", "znode.container.maxNeverUsedIntervalMs",
+	"enforceQuota", "reconfigEnabled",
+	// A variable has lost the case of its key. So those with a module's name in them can be set
+	// by one only if they stand here.
+	"zkcore.storage.bolt.cacheBytes", "zkcore.storage.bolt.flushIntervalMs", "zkcore.storage.bolt.gatherBytes", "zkcore.storage.bolt.gatherRecords",
 }
 
 // EnvPrefix begins the name of every variable that sets a key.

@@ -220,9 +220,10 @@ func TestTutorial(t *testing.T) {
 func TestInit(t *testing.T) {
 	home := unpack(t, 1)[0]
 	port := harness.FreePort(t)
-	write(t, filepath.Join(home, "conf", "zoo.cfg"), fmt.Sprintf("tickTime=2000\ndataDir=%s/data\nclientPort=%d\n", home, port))
+	// The environment beats the file, for the script too.
+	write(t, filepath.Join(home, "conf", "zoo.cfg"), fmt.Sprintf("tickTime=2000\ndataDir=%s/data\nclientPort=1\n", home))
 	script := filepath.Join(home, "deploy", "init.d", "zookeeper")
-	env := []string{"ZOOKEEPER_HOME=" + home, "SERVER_JVMFLAGS=-Xmx1g -Dzookeeper.4lw.commands.whitelist=ruok -Dlog4j.x=y"}
+	env := []string{"ZOOKEEPER_HOME=" + home, "SERVER_JVMFLAGS=-Xmx1g -Dzookeeper.4lw.commands.whitelist=ruok -Dlog4j.x=y", fmt.Sprintf("ZKCORE_CLIENTPORT=%d", port)}
 	init := func(args ...string) (string, string, int) { return run(t, "/", env, script, args...) }
 	raw, err := os.ReadFile(script)
 	if err != nil {
@@ -299,6 +300,10 @@ func TestScript(t *testing.T) {
 	}
 	if text := string(raw); strings.Contains(text, "ProtectSystem=") && !strings.Contains(text, "\nReadWritePaths=-/usr/local/zookeeper\n") {
 		t.Error("the unit makes the usual dataDir read-only")
+	}
+	// Go's crash ends with 2, too, as a bad configuration does, unless it is told to end by a signal.
+	if text := string(raw); strings.Contains(text, "\nRestartPreventExitStatus=2\n") && !strings.Contains(text, "\nEnvironment=GOTRACEBACK=crash\n") {
+		t.Error("the unit does not start the server again that has crashed")
 	}
 	start := regexp.MustCompile(`(?m)^ExecStart=/usr/local/zookeeper/(\S+) start-foreground$`).FindSubmatch(raw)
 	if start == nil {
