@@ -12,7 +12,7 @@ import (
 )
 
 // leastRows is how many rows there have to be at least.
-const leastRows = 700
+const leastRows = 900
 
 // The tables stand as the suite would write them, there are enough rows, and where zkcore answers in another way
 // than Apache, docs/compatibility.md says so.
