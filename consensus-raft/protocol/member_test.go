@@ -368,7 +368,7 @@ func TestProposalOutOfPlaceEndsTheTerm(t *testing.T) {
 }
 
 // TestSnapshotToOneFarBehind: whose log does not reach the leader's gets the state, and
-// then the log.
+// then the log, though the connection breaks twice meanwhile.
 func TestSnapshotToOneFarBehind(t *testing.T) {
 	n := startAll(t, 3)
 	lead := n.leader()
@@ -389,7 +389,11 @@ func TestSnapshotToOneFarBehind(t *testing.T) {
 	lead.run()
 	z = lead.propose(z+1, 50)
 	f.start()
+	f.cuts = 2
 	n.until("it has all", func() bool { return f.last() == z && f.role.State == consensus.Following })
+	if f.cuts != 0 {
+		t.Errorf("%d times the connection was to break in a snapshot, and did not", f.cuts)
+	}
 	if len(f.state) == 0 {
 		t.Error("it got no snapshot")
 	}
@@ -663,4 +667,35 @@ func TestLeadsWhileASnapshotIsRead(t *testing.T) {
 	f.run()
 	z = lead.propose(z+1, 1)
 	n.until("it has all", func() bool { return f.last() == z && lead.last() == z && f.role.State == consensus.Following })
+}
+
+// TestCutOffFollowerDisturbsNobody: who can't win an election begins no term: neither one that hears
+// nobody, nor one that the others do hear, but not the leader. The leader leads on meanwhile, and when
+// it is back.
+func TestCutOffFollowerDisturbsNobody(t *testing.T) {
+	for _, from := range []string{"all", "the leader"} {
+		n := startAll(t, 3)
+		lead := n.leader()
+		f := n.hosts[n.ids[(slices.Index(n.ids, lead.id)+1)%3]]
+		n.until("it follows", func() bool { return f.role.State == consensus.Following })
+		role, roles := lead.role, len(lead.roles)
+		cut := func(on bool) {
+			if from == "all" {
+				n.isolate(f.id, on)
+				return
+			}
+			n.cut[[2]ServerID{f.id, lead.id}], n.cut[[2]ServerID{lead.id, f.id}] = on, on
+		}
+		cut(true)
+		n.until("it looks for a leader", func() bool { return f.role.State == consensus.Looking })
+		z := lead.propose(lead.role.Last+1, 5)
+		for end := n.now + 30*f.cfg.Silence; n.now < end; {
+			n.step()
+		}
+		cut(false)
+		n.until("it follows again", func() bool { return f.role.State == consensus.Following && f.last() == z })
+		if len(lead.roles) != roles || lead.role != role {
+			t.Errorf("cut off from %s: the leader has had the roles %v since", from, lead.roles[roles:])
+		}
+	}
 }

@@ -3,6 +3,7 @@ package protocol
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -66,6 +67,7 @@ type host struct {
 	hurt  error // what comes of reading its log
 	warns []string
 
+	cuts  int  // so many snapshots end with their connection: before they begin, then in the middle
 	holds bool // its node takes long to restore
 	held  []Restore
 }
@@ -271,6 +273,11 @@ func (h *host) do(o Output) {
 		if w := n.conns[o.To]; w != nil {
 			n.later(func() {
 				if to := w.other(h); n.conns[o.To] == w && to.m != nil {
+					if to.cuts > 1 {
+						to.cuts--
+						n.breaks(o.To)
+						return
+					}
 					to.taken = s.txns
 					to.m.Frames(n.now, o.To, []Frame{{Kind: Snap, At: o.At}})
 					to.run()
@@ -315,7 +322,14 @@ func (h *host) do(o Output) {
 	case TakeSnapshot:
 		h.m.SnapshotTaken(now, o.Conn, &pinned{slices.Clone(h.given)}, nil)
 	case Restore:
-		if h.holds {
+		if h.cuts == 1 && o.At != (Point{}) {
+			h.cuts--
+			n.later(func() {
+				n.breaks(o.Conn)
+				h.m.Restored(n.now, errors.New("the connection is gone"))
+				h.run()
+			})
+		} else if h.holds {
 			h.held = append(h.held, o)
 		} else if o.At != (Point{}) {
 			h.given, h.state = slices.Clone(h.taken), slices.Clone(h.taken)
@@ -342,6 +356,16 @@ func (h *host) count(name string, n int64) {
 		h.counted = map[string]int64{}
 	}
 	h.counted[name] += n
+}
+
+// breaks ends a connection for both sides.
+func (n *network) breaks(c Conn) {
+	w := n.conns[c]
+	delete(n.conns, c)
+	for _, h := range []*host{w.from, w.to} {
+		h.m.Closed(n.now, c, "reset")
+		h.run()
+	}
 }
 
 // pass carries a frame through its bytes.
