@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/zkcore/zkcore/plugins/storage"
@@ -125,5 +126,41 @@ func TestCheckTells(t *testing.T) {
 				t.Error(wrong)
 			}
 		})
+	}
+}
+
+// TestFreedPagesAreUsed: a file whose znodes change again and again, in a different size each time,
+// comes to a size and stays there.
+func TestFreedPagesAreUsed(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(5, 1))
+	s, err := openTree(storage.Config{Dir: fastDir(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	const records = 400
+	rewrite := func(zxid int64) {
+		b := &storage.Batch{Zxid: zxid}
+		for i := range records {
+			b.Put("/"+strconv.Itoa(i), []byte("head"), make([]byte, 500+rnd.IntN(5000)))
+		}
+		if err := s.Commit(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	zxid := int64(1)
+	round := func() int64 {
+		for range 20 {
+			rewrite(zxid)
+			zxid++
+		}
+		return s.Stats().File
+	}
+	first := round()
+	for range 4 {
+		round()
+	}
+	if last := round(); last > first*3/2 {
+		t.Errorf("the file had %d bytes after 20 rounds and has %d after 120", first, last)
 	}
 }

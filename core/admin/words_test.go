@@ -20,6 +20,7 @@ import (
 
 	"github.com/zkcore/zkcore/core/config"
 	"github.com/zkcore/zkcore/core/metrics"
+	"github.com/zkcore/zkcore/plugins/storage"
 )
 
 // fake is a server in the situation in which the vectors were recorded.
@@ -226,6 +227,7 @@ func TestPrometheus(t *testing.T) {
 	w := setup(t, "leader 3.9.5")
 	w.Descriptors = func() (int64, int64) { return 7, 1024 }
 	w.Metrics.Add("response_bytes", 12)
+	w.Source.(*fake).facts.Storage = storage.Stats{File: 71, Free: 72, Gathered: 73, Cache: 74, Hits: 75, Misses: 76, Flushes: 77, FlushedOps: 78}
 	w.Metrics.Observe("readlatency", 3)
 	w.Metrics.ObserveKey("ack_latency", "2", 1)
 	get := func(query string) string {
@@ -241,6 +243,9 @@ func TestPrometheus(t *testing.T) {
 	for _, want := range []string{
 		"# TYPE response_bytes counter", "response_bytes 12", `readlatency{quantile="0.99"} 3.125`, "readlatency_count 1", `ack_latency_count{key="2"} 1`,
 		"znode_count 32", "learners 0", "open_file_descriptor_count 7", "zkcore_serving 1", "zkcore_disk_state 0", "zkcore_disk_free_bytes 0", `fsynctime{quantile="0.5"} NaN`,
+		"zkcore_storage_file_bytes 71", "zkcore_storage_free_bytes 72", "zkcore_storage_gathered_bytes 73", "zkcore_storage_cache_bytes 74",
+		"zkcore_storage_cache_hits_total 75", "zkcore_storage_cache_misses_total 76", "zkcore_storage_flushes_total 77", "zkcore_storage_flushed_ops_total 78",
+		"zkcore_storage_damaged 0",
 	} {
 		if !slices.Contains(lines, want) {
 			t.Errorf("no line %q", want)

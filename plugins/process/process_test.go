@@ -3,9 +3,11 @@ package process
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +18,8 @@ import (
 	"unicode"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/zkcore/zkcore/plugins/consensus"
 	pb "github.com/zkcore/zkcore/plugins/process/modulepb"
@@ -439,6 +443,52 @@ func TestDies(t *testing.T) {
 	}
 }
 
+// TestHangsUnasked: a module that hangs while nobody wants anything of it is found out by the health
+// call.
+func TestHangsUnasked(t *testing.T) {
+	died := func(c *Config) chan *Died {
+		ch := make(chan *Died, 1)
+		c.Timeout, c.Running = time.Second, new(Running)
+		c.OnDeath = func(d *Died) { ch <- d }
+		return ch
+	}
+	found := func(c Config, ch chan *Died, m *module) {
+		t.Helper()
+		pid := m.child.cmd.Process.Pid
+		if err := stop(pid); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case d := <-ch:
+			if !strings.Contains(d.Err.Error(), "it does not answer: a health call") {
+				t.Errorf("it is said to have died of %v", d.Err)
+			}
+		case <-time.After(patience):
+			t.Fatal("nobody notices")
+		}
+		c.Running.Kill() // as the supervisor does
+		if syscall.Kill(pid, 0) != syscall.ESRCH {
+			t.Error("the process is still there")
+		}
+	}
+	c := as(t, "store")
+	ch := died(&c)
+	s, err := Storage(c)(storage.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.(*store).made.Wait() // what is asked of a store at its start
+	found(c, ch, s.(*store).m)
+
+	c = as(t, "member")
+	ch = died(&c)
+	m, err := Consensus(c)(consensus.Config{Fail: func(int, error) {}}, newFakeNode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	found(c, ch, m.(*member).m)
+}
+
 // A logged is a log that a test reads.
 type logged struct {
 	mu sync.Mutex
@@ -554,6 +604,40 @@ func TestSocketIsPrivate(t *testing.T) {
 	}
 	if dirs, _ := os.ReadDir(c.RunDir); len(dirs) != 0 {
 		t.Errorf("%v is left", dirs)
+	}
+}
+
+// TestSocketIsForTheServerAlone: who can open the socket, as the server's user can, is not answered
+// without the certificate that was made for this one connection.
+func TestSocketIsForTheServerAlone(t *testing.T) {
+	c := as(t, "store")
+	s := open(t, c, storage.Config{})
+	addr, err := s.(*store).m.plug.Start() // it has started, and says where
+	if err != nil {
+		t.Fatal(err)
+	}
+	for how, creds := range map[string]credentials.TransportCredentials{
+		"in the clear":          insecure.NewCredentials(),
+		"without a certificate": credentials.NewTLS(&tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}),
+	} {
+		nc, err := net.Dial("unix", addr.String())
+		if err != nil {
+			t.Fatal(err) // then what follows would say nothing
+		}
+		nc.Close()
+		stranger, err := grpc.NewClient("unix:"+addr.String(), grpc.WithTransportCredentials(creds))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		if r, err := pb.NewModuleClient(stranger).Describe(ctx, &pb.DescribeRequest{}); err == nil {
+			t.Errorf("%s it answers %v", how, r)
+		}
+		cancel()
+		stranger.Close()
+	}
+	if err := s.Commit(put("/a")); err != nil {
+		t.Error(err)
 	}
 }
 
