@@ -245,3 +245,44 @@ func readAll(s *harness.Server, l *load) bool {
 	}
 	return false
 }
+
+// TestBoltLargerThanMemory: a tree eight times as large as what the store may take of memory is written, read at
+// random and read again after a start, and the server takes less than the tree has: its limit, and what every
+// server takes.
+func TestBoltLargerThanMemory(t *testing.T) {
+	if harness.Apache() {
+		return
+	}
+	const limit, znodes, size = 8 << 20, 32_000, 2000
+	e := harness.Start(t, harness.Options{Consensus: "zab", Storage: "bolt", Extra: map[string]string{"zkcore.storage.bolt.cacheBytes": fmt.Sprint(limit)}})
+	s := e.Servers[0]
+	c := connect(t, s.Addr())
+	writeMany(t, c, "/big", znodes, size)
+	rnd := rand.New(rand.NewPCG(1, 1))
+	most := int64(0)
+	readSome := func() {
+		t.Helper()
+		for range 32 {
+			var calls []*client.Call
+			for range 500 {
+				calls = append(calls, c.Start(client.GetOp{Path: fmt.Sprintf("/big/n%06d", rnd.IntN(znodes))}))
+			}
+			for _, call := range calls {
+				if r := wait(t, call, "/big"); len(r.Data) != size {
+					t.Fatalf("%d bytes", len(r.Data))
+				}
+			}
+			most = max(most, s.RSS())
+		}
+	}
+	readSome()
+	s.Restart()
+	if n := len(must(t, c, client.ChildrenOp{Path: "/big"}).Children); n != znodes {
+		t.Fatalf("%d znodes after a start", n)
+	}
+	readSome()
+	t.Logf("%d MiB resident at most, for %d MiB of data", most>>20, znodes*size>>20)
+	if most > limit+44<<20 {
+		t.Errorf("%d bytes are resident, with a limit of %d", most, limit)
+	}
+}
