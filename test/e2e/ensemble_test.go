@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -33,6 +34,9 @@ func TestSizes(t *testing.T) {
 			}
 			if fmt.Sprint(modes) != fmt.Sprint(want) {
 				t.Errorf("modes %v, want %v", modes, want)
+			}
+			if size.servers > 1 {
+				rolesAreShown(t, e, size.servers, size.observers)
 			}
 
 			var clients []*client.Client
@@ -86,6 +90,34 @@ func TestSizes(t *testing.T) {
 			if _, err := last.Exists(ctx, gone); err == nil {
 				t.Errorf("%s outlived its session", gone)
 			}
+		})
+	}
+}
+
+// rolesAreShown: mntr says in Apache's words what each server is, and the leader who follows it.
+func rolesAreShown(t *testing.T, e *harness.Ensemble, servers, observers int) {
+	t.Helper()
+	peer := map[string]string{"leader": "leading - broadcast", "follower": "following - broadcast", "observer": "observing - broadcast"}
+	for _, s := range e.Servers {
+		mode, err := s.Mode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]string{"zk_server_state": mode, "zk_peer_state": peer[mode], "zk_quorum_size": fmt.Sprint(servers)}
+		if mode == "leader" {
+			want["zk_learners"] = fmt.Sprint(servers - 1 + observers)
+			want["zk_synced_followers"], want["zk_synced_observers"] = fmt.Sprint(servers-1), fmt.Sprint(observers)
+		}
+		shown := map[string]string{}
+		eventually(t, fmt.Sprintf("mntr of the %s, server %d, shows %v", mode, s.ID, want), func() bool {
+			m, err := s.Monitor()
+			if err != nil {
+				return false
+			}
+			for name := range want {
+				shown[name] = m[name]
+			}
+			return maps.Equal(shown, want)
 		})
 	}
 }
