@@ -1,6 +1,7 @@
 package node
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strings"
 	"testing"
@@ -159,12 +160,27 @@ func TestEventsWithoutReading(t *testing.T) {
 	long := "/" + strings.Repeat("l", 200<<10)
 	p.must(proto.OpCreate, create(long, 0))
 	w.must(proto.OpAddWatch, &proto.AddWatchRequest{Path: long, Mode: proto.AddWatchPersistent})
-	w.c.(interface{ SetReadBuffer(int) error }).SetReadBuffer(4 << 10)
 	r.until("the watcher to lose its connection", func() bool {
 		p.must(proto.OpSetData, set(long, "x"))
 		return r.n.conns.Len() == 1
 	})
 	p.must(proto.OpGetData, get("/"))
+	// What it was sent has each event up to the end: the last one may be cut.
+	b, events, last := w.ended(), 0, int64(0)
+	for len(b) >= 4 {
+		n := 4 + int(binary.BigEndian.Uint32(b))
+		if len(b) < n {
+			break
+		}
+		xid, zxid := int32(binary.BigEndian.Uint32(b[4:])), int64(binary.BigEndian.Uint64(b[8:]))
+		if xid != proto.XidNotification || events > 0 && zxid != last+1 {
+			t.Fatalf("behind %d events, the last of %x: xid %d, zxid %x", events, last, xid, zxid)
+		}
+		events, last, b = events+1, zxid, b[n:]
+	}
+	if events == 0 {
+		t.Error("it was sent no event")
+	}
 }
 
 // TestMultiReadIsBounded: the answer to a multiRead, for which some bytes suffice, is not many times what a
