@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -98,4 +100,39 @@ func TestRaftSync(t *testing.T) {
 			t.Fatalf("after the sync it reads %v, %d was written", got, i)
 		}
 	}
+}
+
+// TestRaftSnapshotInLittleMemory: a server with a new disk gets a state that is larger than what it and its leader
+// take of memory meanwhile.
+func TestRaftSnapshotInLittleMemory(t *testing.T) {
+	if harness.Apache() {
+		return
+	}
+	const limit, znodes, size = 8 << 20, 40_000, 2000
+	e := harness.Start(t, harness.Options{Servers: 3, Consensus: "raft", Storage: "bolt", TickTimeMS: 2000, Extra: map[string]string{
+		"zkcore.storage.bolt.cacheBytes": fmt.Sprint(limit), "zkcore.raft.windowBytes": fmt.Sprint(4 << 20), "zkcore.raft.keepEntries": "200", "snapCount": "5000"}})
+	c := connect(t, e.Leader().Addr())
+	writeMany(t, c, "/big", znodes, size)
+	replaced := e.Follower()
+	replaced.Stop()
+	writeMany(t, c, "/more", 6000, 10) // its log does not reach so far
+	if err := os.RemoveAll(filepath.Join(replaced.DataDir, "version-2")); err != nil {
+		t.Fatal(err)
+	}
+	leader, from := e.Leader(), len(replaced.Log())
+	replaced.Start()
+	most := map[string]int64{}
+	eventually(t, "it has got the state", func() bool {
+		most["the leader"] = max(most["the leader"], leader.RSS())
+		most["who gets it"] = max(most["who gets it"], replaced.RSS())
+		return strings.Contains(since(replaced, from), "how=SNAP")
+	})
+	e.Await()
+	for who, rss := range most {
+		t.Logf("%s: %d MiB resident, for %d MiB of data", who, rss>>20, znodes*size>>20)
+		if rss > limit+56<<20 {
+			t.Errorf("%s: %d bytes are resident, with a limit of %d", who, rss, limit)
+		}
+	}
+	sameTrees(t, e)
 }
