@@ -63,7 +63,7 @@ func (c choice) process(cfg *config.Config, log *slog.Logger, m consensus.Metric
 		RunDir: filepath.Join(cfg.DataDir, ".modules", c.kind),
 		// A record is no larger than what a client may send, and what goes to a peer as one
 		// piece not much larger than some of them.
-		MaxMessage: max(64<<20, 4*cfg.JuteMaxBuffer), Log: log, Metrics: m,
+		MaxMessage: max(64<<20, 2*(cfg.JuteMaxBuffer+cfg.JuteExtraSize)), Log: log, Metrics: m,
 	}
 	if s != nil {
 		p.OnDeath, p.Running = s.died, &s.running

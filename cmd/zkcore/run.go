@@ -156,7 +156,7 @@ func nodeConfig(c *config.Config) node.Config {
 		ServerID: id, DataDir: c.DataDir, LogDir: c.DataLogDir, ClientAddrs: c.ClientAddrs,
 		TickMS:              c.TickTime.Milliseconds(),
 		MinSessionTimeoutMS: int32(c.MinSessionTimeout.Milliseconds()), MaxSessionTimeoutMS: int32(c.MaxSessionTimeout.Milliseconds()),
-		MaxClientCnxns: c.MaxClientCnxns, MaxCnxns: c.MaxCnxns, JuteMaxBuffer: c.JuteMaxBuffer, OutstandingLimit: c.OutstandingLimit,
+		MaxClientCnxns: c.MaxClientCnxns, MaxCnxns: c.MaxCnxns, JuteMaxBuffer: c.JuteMaxBuffer, JuteExtraSize: c.JuteExtraSize, OutstandingLimit: c.OutstandingLimit,
 		Sessionless: c.SessionlessTimeout, HoldMS: hold, ReadOnly: c.ReadOnly,
 		LocalSessions: c.LocalSessions && !c.Standalone, LocalUpgrade: c.LocalUpgrade, Mixed: c.Mixed,
 		ListenBacklog:   c.ListenBacklog,

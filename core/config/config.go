@@ -2,6 +2,7 @@ package config
 
 import (
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -45,7 +46,7 @@ type Config struct {
 	MinSessionTimeout, MaxSessionTimeout time.Duration
 	OutstandingLimit                     int
 	Throttling                           Throttling
-	JuteMaxBuffer                        int
+	JuteMaxBuffer, JuteExtraSize         int // jute.maxbuffer.extrasize
 	SessionlessTimeout                   time.Duration
 	ElectionHold                         time.Duration
 	ReadOnly                             bool   // readonlymode.enabled
@@ -251,6 +252,7 @@ func (c *Config) readLimits(r *reader) {
 	c.MaxClientCnxns, c.MaxCnxns = max(c.MaxClientCnxns, 0), max(c.MaxCnxns, 0)
 	c.OutstandingLimit = int(r.property("globalOutstandingLimit", 1000, 1, 1<<30))
 	c.JuteMaxBuffer = int(r.property("jute.maxbuffer", 1048575, 1024, 1<<30))
+	c.JuteExtraSize = max(int(r.property("jute.maxbuffer.extrasize", int64(c.JuteMaxBuffer), 0, 1<<30)), 1024) // as Apache raises it
 	c.SessionlessTimeout = time.Duration(r.property("nio.sessionlessCnxnTimeout", 10000, 1, 1<<31)) * time.Millisecond
 	c.MemoryLimit = r.property("zkcore.memoryLimitMb", 0, 0, 1<<30) << 20
 	c.ClientKeepAlive = r.flag("clientTcpKeepAlive", false)
@@ -314,6 +316,12 @@ func (c *Config) readOptions(r *reader) {
 		if v, ok := r.s.Get(key); ok {
 			c.Options[key] = v.Text
 			r.taken[key] = true
+		}
+	}
+	// The node makes no txn that the log would not take, so both have to go by the same numbers.
+	for key, n := range map[string]int{"jute.maxbuffer": c.JuteMaxBuffer, "jute.maxbuffer.extrasize": c.JuteExtraSize} {
+		if r.has(key) {
+			c.Options[key] = strconv.Itoa(n)
 		}
 	}
 	prefix := "zkcore.storage." + plugins.Name(c.Storage) + "."

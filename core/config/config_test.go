@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -343,5 +344,42 @@ func TestUnsupportedKeys(t *testing.T) {
 	}
 	if o := c.Origin("admin.serverPort"); o.Line != 2 || c.Origin("tickTime") != (Origin{}) {
 		t.Errorf("origin %v", o)
+	}
+}
+
+// TestTxnSizes: the node, which makes txns, and the module, whose log takes them, are told the same sizes: those that
+// can be used.
+func TestTxnSizes(t *testing.T) {
+	for text, want := range map[string][2]int{
+		"":                            {1048575, 1048575},
+		"jute.maxbuffer=5000":         {5000, 5000},
+		"jute.maxbuffer=500":          {1048575, 1048575},
+		"jute.maxbuffer=lots":         {1048575, 1048575},
+		"jute.maxbuffer.extrasize=0":  {1048575, 1024},
+		"jute.maxbuffer.extrasize=-1": {1048575, 1048575},
+		"jute.maxbuffer=0x2000\njute.maxbuffer.extrasize=3000": {8192, 3000},
+	} {
+		c, err := loadText(t, "dataDir=DATA\nclientPort=2181\n"+text+"\n", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := [2]int{c.JuteMaxBuffer, c.JuteExtraSize}; got != want {
+			t.Errorf("%q: the node has %v, want %v", text, got, want)
+		}
+		// What a module makes of its options: consensus-zab and consensus-raft.
+		module := func(key string, def int) int {
+			if v, ok := c.Options[key]; ok {
+				n, err := strconv.ParseInt(v, 0, 64)
+				if err != nil {
+					t.Errorf("%q: %v", text, err)
+				}
+				return int(n)
+			}
+			return def
+		}
+		buffer := module("jute.maxbuffer", 0xfffff)
+		if got := [2]int{buffer, module("jute.maxbuffer.extrasize", buffer)}; got != want {
+			t.Errorf("%q: the module has %v, want %v", text, got, want)
+		}
 	}
 }

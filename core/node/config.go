@@ -30,6 +30,7 @@ type Config struct {
 	MaxCnxns                                 int   // of one port; 0: no limit
 	ClientKeepAlive                          bool  // clientTcpKeepAlive
 	JuteMaxBuffer                            int   // 0: 1048575
+	JuteExtraSize                            int   // what a txn may have beyond that; 0: as much
 	// OutstandingLimit is globalOutstandingLimit; 0: 1000. With more than two
 	// voters a node takes its share of it.
 	OutstandingLimit int
@@ -148,6 +149,9 @@ func (c *Config) defaults() error {
 	}
 	if c.JuteMaxBuffer <= 0 {
 		c.JuteMaxBuffer = 0xfffff
+	}
+	if c.JuteExtraSize <= 0 {
+		c.JuteExtraSize = c.JuteMaxBuffer
 	}
 	if c.RewatchBytes <= 0 {
 		c.RewatchBytes = rewatchBytes

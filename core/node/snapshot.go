@@ -270,6 +270,11 @@ func (p *pinned) Close() error {
 	return nil
 }
 
+// maxTxn is the longest txn that is made: the log and the other servers take buffer and extra together,
+// and those put something around it. One of the longest request, which has a little more than that, is
+// among them.
+func maxTxn(buffer, extra int) int { return buffer + max(extra-2*1024, extra/2) }
+
 func (n *Node) engineOptions() engine.Options {
 	// A client of Apache's takes no frame that is longer than jute.maxbuffer. Sixty connections that
 	// read nothing may have two answers each in memory, for some bytes that they have sent.
@@ -280,7 +285,7 @@ func (n *Node) engineOptions() engine.Options {
 		SuperDigest: n.cfg.SuperDigest, NoDigestAuth: n.cfg.NoDigestAuth,
 		ReconfigEnabled: n.cfg.ReconfigEnabled, MultiAddress: n.cfg.MultiAddress, NoStandalone: n.cfg.NoStandalone,
 		Synced: n.synced, EnforceQuota: n.cfg.EnforceQuota, OnQuotaExcess: n.exceeded,
-		MaxTxnBytes: 2*n.cfg.JuteMaxBuffer - 2*1024, MaxReplyBytes: maxReplies * n.cfg.JuteMaxBuffer,
+		MaxTxnBytes: maxTxn(n.cfg.JuteMaxBuffer, n.cfg.JuteExtraSize), MaxReplyBytes: maxReplies * n.cfg.JuteMaxBuffer,
 		ConfigText: n.cfg.Consensus.ConfigText, ConfigTimeMS: n.wallMS(),
 		Fail: func(err error) { n.fail(ExitUnexpected, err) },
 		OnDigestMismatch: func(zxid int64, txn, tree uint64) {
