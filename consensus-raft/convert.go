@@ -179,7 +179,8 @@ func openOffline(fsys vfs.FS, dataDir, logDir string) (consensus.Zxid, *txnlog.L
 	}
 	l, rec, err := txnlog.OpenLog(fsys, member.Version2(logDir), txnlog.Options{
 		From: a.from, AtLeast: newest, List: member.Version2(dataDir) + "/" + listFile,
-		Visit: func(t consensus.Txn) error { a.runs = addRun(a.runs, t.Zxid); return nil },
+		MaxRecord: 1 << 30, // whatever jute.maxbuffer is: no txn is made, and none goes anywhere
+		Visit:     func(t consensus.Txn) error { a.runs = addRun(a.runs, t.Zxid); return nil },
 	})
 	if err != nil {
 		return 0, nil, a, fmt.Errorf("transaction log in %s: %w", member.Version2(logDir), err)

@@ -27,7 +27,7 @@ func TestConvert(t *testing.T) {
 }
 
 func convertAndBack(t *testing.T, storage string) {
-	e := harness.New(t, harness.Options{Servers: 3, Observers: 1, Extra: map[string]string{"snapCount": "100", "storage": storage}})
+	e := harness.New(t, harness.Options{Servers: 3, Observers: 1, Extra: map[string]string{"snapCount": "100", "storage": storage, "jute.maxbuffer": "4000000"}})
 	start := func(module string) {
 		for _, s := range e.Servers {
 			s.Args = []string{"--consensus=" + module}
@@ -47,6 +47,7 @@ func convertAndBack(t *testing.T, storage string) {
 	if harness.Apache() {
 		return // its servers have nothing to convert to
 	}
+	must(t, c, client.CreateOp{Path: "/large", Data: make([]byte, 3_000_000)}) // more than any record by default
 	secret := connect(t, e.Addrs()...)
 	ctx, cancel := patience()
 	defer cancel()
