@@ -125,6 +125,22 @@ func (e *FormatError) Error() string {
 // ExitCode is what a server ends with that finds such a file.
 func (e *FormatError) ExitCode() int { return consensus.ExitFormat }
 
+// A SizeError is a record that is right, and longer than the configuration lets records be. It was
+// written under another one: nothing is damaged, and nothing is set aside.
+type SizeError struct {
+	File        string
+	Offset      int64
+	Length, Max int
+}
+
+func (e *SizeError) Error() string {
+	return fmt.Sprintf("%s has a transaction of %d bytes at offset %d, and jute.maxbuffer and jute.maxbuffer.extrasize together allow %d: they have to allow what was written under larger ones",
+		e.File, e.Length, e.Offset, e.Max)
+}
+
+// ExitCode is that of a configuration that can't be used.
+func (e *SizeError) ExitCode() int { return 2 }
+
 // Is says that a Damage is consensus.ErrDamaged.
 func (d *Damage) Is(target error) bool { return target == consensus.ErrDamaged }
 

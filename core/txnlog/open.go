@@ -228,6 +228,9 @@ func (l *Log) judge(s *segReader, final bool) (cut rest, err error) {
 		if err != nil {
 			return cut, err
 		}
+		if len(body) > s.max {
+			return cut, &SizeError{File: s.name, Offset: s.off, Length: len(body), Max: s.max}
+		}
 		if body != nil || !final {
 			return cut, s.damage()
 		}
