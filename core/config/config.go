@@ -1,8 +1,8 @@
 package config
 
 import (
+	"fmt"
 	"net"
-	"strconv"
 	"strings"
 	"time"
 
@@ -318,10 +318,14 @@ func (c *Config) readOptions(r *reader) {
 			r.taken[key] = true
 		}
 	}
-	// The node makes no txn that the log would not take, so both have to go by the same numbers.
-	for key, n := range map[string]int{"jute.maxbuffer": c.JuteMaxBuffer, "jute.maxbuffer.extrasize": c.JuteExtraSize} {
+	// What is said of these in a warning is what holds, for the node and for the module: above all
+	// that no txn is made which the log would not take.
+	for key, v := range map[string]any{
+		"jute.maxbuffer": c.JuteMaxBuffer, "jute.maxbuffer.extrasize": c.JuteExtraSize, "fsync.warningthresholdms": c.FsyncWarning.Milliseconds(),
+		"datadir.autocreate": c.AutocreateDataDir, "snapshot.trust.empty": c.TrustEmptySnapshot,
+	} {
 		if r.has(key) {
-			c.Options[key] = strconv.Itoa(n)
+			c.Options[key] = fmt.Sprint(v)
 		}
 	}
 	prefix := "zkcore.storage." + plugins.Name(c.Storage) + "."

@@ -383,3 +383,18 @@ func TestTxnSizes(t *testing.T) {
 		}
 	}
 }
+
+// TestFlagsOfTheNode: what Apache takes for true or false, the node is told as such.
+func TestFlagsOfTheNode(t *testing.T) {
+	for text, want := range map[string]string{"True": "true", "FALSE": "false", "no": "false", "0": "false", "false": "false", "true": "true"} {
+		c, err := loadText(t, "dataDir=DATA\nclientPort=2181\ndatadir.autocreate="+text+"\nsnapshot.trust.empty="+text+"\n", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range []string{"datadir.autocreate", "snapshot.trust.empty"} {
+			if got := c.Options[key]; got != want {
+				t.Errorf("%s=%s is %q", key, text, got)
+			}
+		}
+	}
+}
