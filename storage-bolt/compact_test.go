@@ -138,7 +138,7 @@ func TestFreedPagesAreUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	const records = 400
+	const records = 200
 	rewrite := func(zxid int64) {
 		b := &storage.Batch{Zxid: zxid}
 		for i := range records {
@@ -150,7 +150,7 @@ func TestFreedPagesAreUsed(t *testing.T) {
 	}
 	zxid := int64(1)
 	round := func() int64 {
-		for range 20 {
+		for range 10 {
 			rewrite(zxid)
 			zxid++
 		}
@@ -161,6 +161,6 @@ func TestFreedPagesAreUsed(t *testing.T) {
 		round()
 	}
 	if last := round(); last > first*3/2 {
-		t.Errorf("the file had %d bytes after 20 rounds and has %d after 120", first, last)
+		t.Errorf("the file had %d bytes after 10 rounds and has %d after 60", first, last)
 	}
 }
