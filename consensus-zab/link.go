@@ -296,6 +296,13 @@ func (l *link) readAll() error {
 // their number is all that there is to check before they are read.
 const maxIdentities = 1024
 
+// A ping brings all sessions that were heard from, twelve bytes for each: after an election all that
+// there are. How many that may be has nothing to do with how long a request or a record is.
+const (
+	touchSize  = 12
+	maxTouches = 200_000
+)
+
 // readPacket is quorum.Packet's Read without a call for each field.
 func readPacket(r *bufio.Reader, limit int) (protocol.Packet, error) {
 	const head = 4 + 8 + 4
@@ -311,6 +318,9 @@ func readPacket(r *bufio.Reader, limit int) (protocol.Packet, error) {
 	k.Zxid = int64(binary.BigEndian.Uint64(b[4:]))
 	n := int32(binary.BigEndian.Uint32(b[12:]))
 	r.Discard(head)
+	if k.Type == quorum.TypePing {
+		limit = max(limit, maxTouches*touchSize)
+	}
 	if n < -1 || int(n) > limit {
 		return k, fmt.Errorf("%v of %d bytes: %w", k.Type, n, jute.ErrLength)
 	}
