@@ -366,6 +366,8 @@ func (c *Config) warnUnread(r *reader) {
 			r.warn(key, "is not supported yet; the default is used")
 		case noMeaning(key):
 			// It tunes Java's threads and buffers: nothing to say.
+		case strings.HasPrefix(key, "zkcore.storage.") || strings.HasPrefix(key, "zkcore.consensus."):
+			r.warn(key, "is for a module that this server does not have (consensus=%s, storage=%s); ignored", c.Consensus, c.Storage)
 		default:
 			r.warn(key, "is not a key that zkcore knows; ignored")
 		}

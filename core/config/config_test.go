@@ -307,6 +307,7 @@ func TestUnsupportedKeys(t *testing.T) {
 		"skipACL=true":                               "neither yes nor no",
 		"leaderServes=no":                            "the leader serves clients",
 		"tickTimee=5":                                "is not a key that zkcore knows",
+		"zkcore.storage.bolt.cacheBytes=5000000":     "for a module that this server does not have (consensus=zab, storage=mem)",
 		"reconfigEnabled=false":                      "",
 		"admin.enableServer=false":                   "",
 		"localSessionsEnabled=False":                 "",
