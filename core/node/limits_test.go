@@ -251,3 +251,14 @@ func FuzzStream(f *testing.F) {
 		r.connect().must(proto.OpGetData, get("/"))
 	})
 }
+
+// TestLongestTxn: what is made is what the log takes, and the longest request is made something of.
+func TestLongestTxn(t *testing.T) {
+	for _, buffer := range []int{1024, 4096, 100_000, 0xfffff, 1 << 30} {
+		for _, extra := range []int{1024, 1025, 2047, 4096, buffer, 8 << 20} {
+			if n := maxTxn(buffer, extra); n > buffer+extra-512 || n < buffer+512 {
+				t.Errorf("a buffer of %d and %d more: a txn may have %d bytes", buffer, extra, n)
+			}
+		}
+	}
+}
