@@ -582,7 +582,7 @@ func TestContainersAndTTLNodes(t *testing.T) {
 	due := func(now, never int64) []string {
 		t.Helper()
 		var paths []string
-		if err := r.e.Expirable(now, never, func(p string) bool { paths = append(paths, strings.Clone(p)); return true }); err != nil {
+		if err := r.e.Expirable(r.e.View(), now, never, func(p string) bool { paths = append(paths, strings.Clone(p)); return true }); err != nil {
 			t.Fatal(err)
 		}
 		return paths
@@ -627,7 +627,7 @@ func TestContainersAndTTLNodes(t *testing.T) {
 		t.Errorf("due are %v", got)
 	}
 	first := 0
-	_ = r.e.Expirable(made+9999, 0, func(string) bool { first++; return false })
+	_ = r.e.Expirable(r.e.View(), made+9999, 0, func(string) bool { first++; return false })
 	if first != 1 {
 		t.Errorf("went on %d times", first)
 	}

@@ -366,39 +366,43 @@ func (e *Engine) AllEphemerals(fn func(session int64, path string) bool) error {
 	})
 }
 
-// Expirable calls fn for the containers and TTL nodes whose time is up: they
+// Expirable calls fn for the containers and TTL nodes of a view whose time is up: they
 // have no children, and a container once had some, or was never used for
 // neverUsedMS, if that is not 0; a TTL node was not set for its time to live. The
-// path is valid during the call.
-func (e *Engine) Expirable(nowMS, neverUsedMS int64, fn func(path string) bool) error {
+// path is valid during the call. It may run beside Apply, if the view is not this
+// engine's own.
+func (e *Engine) Expirable(view storage.View, nowMS, neverUsedMS int64, fn func(path string) bool) error {
 	var failed error
-	err := e.view.TableScan(tableTTL, "", func(path string, _ []byte) bool {
-		rec, ok, err := e.view.Get(path)
+	err := view.TableScan(tableTTL, "", func(path string, _ []byte) bool {
+		expired, err := e.Expired(view, path, nowMS, neverUsedMS)
 		if err != nil {
 			failed = err
 			return false
 		}
-		h := znode.Head(rec.Head)
-		if !ok || h.NumChildren() > 0 {
-			return true
-		}
-		idle := nowMS - h.Mtime()
-		switch znode.KindOf(h.Owner(), e.opts.ExtendedTypes) {
-		case znode.Container:
-			if h.Creates() <= 0 && (neverUsedMS <= 0 || idle <= neverUsedMS) {
-				return true
-			}
-		case znode.TTL:
-			if idle <= znode.TTLOf(h.Owner()) {
-				return true
-			}
-		default:
-			return true
-		}
-		return fn(path)
+		return !expired || fn(path)
 	})
 	if failed != nil {
 		return failed
 	}
 	return err
+}
+
+// Expired says whether the znode at path is one of those that Expirable is about.
+func (e *Engine) Expired(view storage.View, path string, nowMS, neverUsedMS int64) (bool, error) {
+	rec, ok, err := view.Get(path)
+	if err != nil || !ok {
+		return false, err
+	}
+	h := znode.Head(rec.Head)
+	if h.NumChildren() > 0 {
+		return false, nil
+	}
+	idle := nowMS - h.Mtime()
+	switch znode.KindOf(h.Owner(), e.opts.ExtendedTypes) {
+	case znode.Container:
+		return h.Creates() > 0 || neverUsedMS > 0 && idle > neverUsedMS, nil
+	case znode.TTL:
+		return idle > znode.TTLOf(h.Owner()), nil
+	}
+	return false, nil
 }

@@ -310,7 +310,7 @@ func TestStoreErrors(t *testing.T) {
 	if !told {
 		t.Error("nobody was told")
 	}
-	if err := r.e.Expirable(0, 0, func(string) bool { return true }); !errors.Is(err, broken) {
+	if err := r.e.Expirable(r.e.View(), 0, 0, func(string) bool { return true }); !errors.Is(err, broken) {
 		t.Errorf("expirable: %v", err)
 	}
 	z := r.e.LastZxid() + 1

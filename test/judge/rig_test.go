@@ -238,7 +238,7 @@ func (r *rig) step() {
 		if l := c.link; l != nil && l.open && r.errs("expire a session that is heard from") {
 			r.prepare(0, &consensus.Request{Session: l.session, Op: int32(proto.OpCloseSession)})
 		}
-		if err := r.leader.Expirable(r.now/1e6, 0, func(path string) bool {
+		if err := r.leader.Expirable(r.leader.View(), r.now/1e6, 0, func(path string) bool {
 			r.prepare(0, &consensus.Request{Op: int32(proto.OpDeleteContainer), Body: jute.AppendString(nil, path)})
 			return false
 		}); err != nil {
