@@ -12,6 +12,7 @@ import (
 	"github.com/zkcore/zkcore/core/zkerr"
 	"github.com/zkcore/zkcore/core/znode"
 	"github.com/zkcore/zkcore/plugins/consensus"
+	"github.com/zkcore/zkcore/plugins/storage"
 )
 
 // Read answers a request that changes nothing but watches, from the state as of
@@ -246,43 +247,73 @@ func (e *Engine) getEphemerals(dst []byte, r *ReadRequest) ([]byte, zkerr.Code) 
 }
 
 func (e *Engine) getAllChildrenNumber(dst []byte, r *ReadRequest) ([]byte, zkerr.Code) {
+	n, below, code := e.Count(r)
+	if code != zkerr.OK {
+		return dst, code
+	}
+	if below != "" {
+		var err error
+		if n, err = CountBelow(e.view, below); err != nil {
+			e.fail(err)
+		}
+	}
+	return jute.AppendInt(dst, n), zkerr.OK
+}
+
+// Count answers a getAllChildrenNumber as far as that takes no time: if below is not "",
+// the answer is what CountBelow finds there.
+func (e *Engine) Count(r *ReadRequest) (n int32, below string, code zkerr.Code) {
 	var q proto.PathRequest
 	if proto.Unmarshal(r.Body, &q) != nil {
-		return dst, zkerr.MarshallingError
+		return 0, "", zkerr.MarshallingError
 	}
 	path := alias(q.Path)
 	h, _, ok := e.get(path)
 	switch {
 	case !ok:
-		return dst, zkerr.NoNode
+		return 0, "", zkerr.NoNode
 	case !e.readable(h, jute.PermRead, r.Auth):
-		return dst, zkerr.NoAuth
+		return 0, "", zkerr.NoAuth
 	case q.Path == "":
 		// Apache counts the paths that begin with this one and a slash, so with the
 		// root itself.
-		return jute.AppendInt(dst, int32(e.view.Len())), zkerr.OK
+		return int32(e.view.Len()), "", zkerr.OK
 	case path == znode.Root:
-		return jute.AppendInt(dst, int32(e.view.Len()-1)), zkerr.OK
+		return int32(e.view.Len() - 1), "", zkerr.OK
 	}
+	return 0, path, zkerr.OK
+}
+
+// CountBelow counts what is below path in a view. It may run beside Apply, if that is no engine's own.
+func CountBelow(view storage.View, path string) (int32, error) {
 	n := 0
+	var failed error
 	todo := [][]byte{[]byte(path)}
 	for len(todo) > 0 {
 		parent := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		err := e.view.Children(string(parent), func(name string) bool {
+		err := view.Children(string(parent), func(name string) bool {
 			n++
 			child := make([]byte, 0, len(parent)+1+len(name))
 			child = append(append(append(child, parent...), '/'), name...)
-			if h, _, ok := e.get(temporary(child)); ok && h.NumChildren() > 0 {
+			rec, ok, err := view.Get(temporary(child))
+			if err != nil {
+				failed = err
+				return false
+			}
+			if ok && znode.Head(rec.Head).NumChildren() > 0 {
 				todo = append(todo, child)
 			}
 			return true
 		})
+		if err == nil {
+			err = failed
+		}
 		if err != nil {
-			e.fail(err)
+			return 0, err
 		}
 	}
-	return jute.AppendInt(dst, int32(min(n, math.MaxInt32))), zkerr.OK
+	return int32(min(n, math.MaxInt32)), nil
 }
 
 // whoAmI names the users behind a connection's identities.

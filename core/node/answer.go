@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/zkcore/zkcore/core/engine"
+	"github.com/zkcore/zkcore/core/jute"
 	"github.com/zkcore/zkcore/core/proto"
 	"github.com/zkcore/zkcore/core/zkerr"
 	"github.com/zkcore/zkcore/plugins/consensus"
@@ -21,7 +22,11 @@ func (cl *client) answer(out []byte, e *entry) []byte {
 	case kSync:
 		out = appendReply(out, e.xid, zxid, zkerr.OK, e.body)
 	case kRewatch:
-		out = appendReply(out, e.xid, zxid, e.code, nil)
+		var body []byte
+		if proto.Op(e.op) == proto.OpGetAllChildrenNum {
+			body, zxid = jute.AppendInt(nil, e.count), e.zxid
+		}
+		out = appendReply(out, e.xid, zxid, e.code, body)
 		if e.code != zkerr.OK {
 			op = int32(proto.OpError)
 		}

@@ -8,60 +8,14 @@ import (
 	"github.com/zkcore/zkcore/core/proto"
 	"github.com/zkcore/zkcore/core/zkerr"
 	"github.com/zkcore/zkcore/plugins/consensus"
-	"github.com/zkcore/zkcore/plugins/storage"
 )
-
-// A gatedStore lets the next look at one path wait, as long as the gate is shut.
-type gatedStore struct {
-	storage.Store
-	mu    sync.Mutex
-	path  string // "": nobody waits
-	there chan struct{}
-	open  chan struct{}
-}
-
-// shut says whose look waits next. The first channel is closed when it does, and it goes on when
-// the second is.
-func (s *gatedStore) shut(path string) (there <-chan struct{}, open chan<- struct{}) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.path, s.there, s.open = path, make(chan struct{}), make(chan struct{})
-	return s.there, s.open
-}
-
-func (s *gatedStore) View() storage.View { return gatedView{s.Store.View(), s} }
-
-type gatedView struct {
-	storage.View
-	s *gatedStore
-}
-
-func (v gatedView) Get(path string) (storage.Record, bool, error) {
-	v.s.mu.Lock()
-	waits := v.s.path == path
-	if waits {
-		v.s.path = ""
-		close(v.s.there)
-	}
-	open := v.s.open
-	v.s.mu.Unlock()
-	if waits {
-		<-open
-	}
-	return v.View.Get(path)
-}
 
 // TestContainersHoldUpNobody: while a leader looks at the containers and TTL nodes there are,
 // which may take long, others write and read. What is set meanwhile stays.
 func TestContainersHoldUpNobody(t *testing.T) {
-	var s *gatedStore
+	s, gated := gate()
 	r := start(t, consensus.Leading, false, func(c *Config) {
-		c.ExtendedTypes, c.ContainerCheck = true, time.Hour
-		c.OpenStorage = func(sc storage.Config) (storage.Store, error) {
-			inner, err := openMapStore(sc)
-			s = &gatedStore{Store: inner}
-			return s, err
-		}
+		c.ExtendedTypes, c.ContainerCheck, c.OpenStorage = true, time.Hour, gated
 	})
 	p := r.connect()
 	ttl := func(path string) {

@@ -53,6 +53,9 @@ type entry struct {
 	xid   int32
 	op    int32
 	body  []byte
+	// count and zxid are what a getAllChildrenNumber of kRewatch has found, and as of when.
+	count int32
+	zxid  int64
 	at    int64 // when it was read, ns on the node's clock
 	sync  consensus.SyncID
 }

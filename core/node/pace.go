@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"sync"
 
 	"github.com/zkcore/zkcore/core/engine"
@@ -76,10 +77,12 @@ func (n *Node) paceOn() {
 	queued := false
 	// With another role the client is put in line again, and goes on where it was.
 	if cl.served() && cl.mustPace() {
-		e := cl.fifo.head()
-		if isRewatch(e.op) {
+		switch e := cl.fifo.head(); {
+		case isRewatch(e.op):
 			e.done = cl.stepRewatch(e)
-		} else {
+		case proto.Op(e.op) == proto.OpGetAllChildrenNum:
+			cl.count()
+		default:
 			e.kind = kRead // which run answers
 		}
 		if cl.ready() {
@@ -114,4 +117,48 @@ func (cl *client) stepRewatch(e *entry) (done bool) {
 	n.watchMu.Lock()
 	defer n.watchMu.Unlock()
 	return n.engine.Rewatch(cl.rewatch, &r, (*readSink)(cl), rewatchStep)
+}
+
+// count carries out the getAllChildrenNumber at the head of the fifo. The node's lock and the connection's
+// are held. While it counts they are given up, and the answer is of a state that may be past by then: it has that
+// state's zxid. A client that was told of a later one meanwhile, by an event, must not be told of that any more,
+// so for one it is counted anew; in the end with nothing else going on.
+func (cl *client) count() {
+	const tries = 3
+	n, no := cl.n, cl.fifo.first
+	for try := 0; ; try++ {
+		e := cl.fifo.head()
+		r := engine.ReadRequest{Session: cl.session, Watcher: cl.c.ID, Auth: cl.knownAs(e), Op: e.op, Body: e.body}
+		number, below, code := n.engine.Count(&r)
+		zxid, sent := n.engine.LastZxid(), cl.stats.sent
+		if below != "" {
+			view := n.store.View()
+			aside := try < tries
+			if aside {
+				cl.paced = true // else it could come into the line a second time
+				cl.c.Unlock()
+				n.mu.RUnlock()
+			}
+			var err error
+			number, err = engine.CountBelow(view, below)
+			view.Release()
+			if aside {
+				n.mu.RLock()
+				cl.c.Lock()
+				cl.paced = false
+			}
+			switch {
+			case err != nil:
+				n.fail(ExitUnexpected, fmt.Errorf("read the store: %w", err))
+				return
+			case !cl.served() || !cl.mustPace() || cl.fifo.first != no:
+				return
+			case cl.stats.sent != sent:
+				continue
+			}
+			e = cl.fifo.head() // the fifo may have grown
+		}
+		e.done, e.code, e.count, e.zxid = true, code, number, zxid
+		return
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/zkcore/zkcore/core/jute"
 	"github.com/zkcore/zkcore/core/proto"
@@ -248,5 +249,74 @@ func TestWideReads(t *testing.T) {
 		if a := p.reply(); a.Err != zkerr.OK {
 			t.Fatal(a.Err)
 		}
+	}
+}
+
+// TestCountHoldsUpNobody: while the znodes below one are counted, which may take long, others write. The answer
+// is of the state whose zxid it has; and whoever was told of a later one by an event is not told of that any more.
+func TestCountHoldsUpNobody(t *testing.T) {
+	const znodes = 10_100
+	s, gated := gate()
+	r := start(t, consensus.Leading, false, func(c *Config) { c.OpenStorage = gated })
+	p, other := r.connect(), r.connect()
+	for at := 0; at < znodes; {
+		var q proto.MultiRequest
+		for ; at < znodes && len(q.Ops) < 5000; at++ {
+			q.Ops = append(q.Ops, proto.MultiOp{Op: proto.OpCreate, Path: fmt.Sprintf("/n%d", at), ACL: jute.OpenACL()})
+		}
+		p.must(proto.OpMulti, &q)
+	}
+	const top = "/zookeeper" // there are two below it
+	// during does something while p's count stands still.
+	during := func(do func()) {
+		t.Helper()
+		there, open := s.shut("/zookeeper/quota")
+		release := sync.OnceFunc(func() { close(open) })
+		defer release()
+		p.send(proto.OpGetAllChildrenNum, &proto.PathRequest{Path: top})
+		select {
+		case <-there:
+		case <-time.After(patience):
+			t.Fatal("nobody counts")
+		}
+		do()
+	}
+	answer := func(want int) reply {
+		t.Helper()
+		a := p.reply()
+		if a.Err != zkerr.OK || len(a.body) != 4 || int(binary.BigEndian.Uint32(a.body)) != want {
+			t.Fatalf("%v %x, want %d", a.Err, a.body, want)
+		}
+		return a
+	}
+
+	var wrote reply
+	during(func() { wrote = other.must(proto.OpCreate, create("/zookeeper/quota/a", 0)) })
+	if a := answer(2); a.Zxid >= wrote.Zxid {
+		t.Errorf("without the znode, and of 0x%x, where it came with 0x%x", a.Zxid, wrote.Zxid)
+	}
+	p.send(proto.OpGetAllChildrenNum, &proto.PathRequest{Path: top})
+	if a := answer(3); a.Zxid != wrote.Zxid {
+		t.Errorf("with the znode, and of 0x%x, where it came with 0x%x", a.Zxid, wrote.Zxid)
+	}
+
+	p.call(proto.OpExists, getWatch("/w"))
+	during(func() {
+		other.must(proto.OpCreate, create("/zookeeper/quota/b", 0))
+		wrote = other.must(proto.OpCreate, create("/w", 0))
+	})
+	if e := p.reply(); e.event.Path != "/w" || e.Zxid != wrote.Zxid {
+		t.Fatalf("%+v", e)
+	}
+	if a := answer(4); a.Zxid != wrote.Zxid {
+		t.Errorf("of 0x%x behind an event of 0x%x", a.Zxid, wrote.Zxid)
+	}
+
+	// Whoever goes away meanwhile hurts nobody.
+	during(func() { p.c.Close() })
+	other.must(proto.OpCreate, create("/after", 0))
+	other.send(proto.OpGetAllChildrenNum, &proto.PathRequest{Path: top})
+	if a := other.reply(); a.Err != zkerr.OK || int(binary.BigEndian.Uint32(a.body)) != 4 {
+		t.Errorf("%v %x", a.Err, a.body)
 	}
 }

@@ -151,3 +151,48 @@ func (v mapView) TableScan(table, prefix string, fn func(string, []byte) bool) e
 	}
 	return nil
 }
+
+// A gatedStore lets the next look at one path wait, as long as the gate is shut.
+type gatedStore struct {
+	storage.Store
+	mu    sync.Mutex
+	path  string // "": nobody waits
+	there chan struct{}
+	open  chan struct{}
+}
+
+func gate() (*gatedStore, storage.Open) {
+	s := &gatedStore{Store: &mapStore{now: newMapState()}}
+	return s, func(storage.Config) (storage.Store, error) { return s, nil }
+}
+
+// shut says whose look waits next. The first channel is closed when it does, and it goes on when
+// the second is.
+func (s *gatedStore) shut(path string) (there <-chan struct{}, open chan<- struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.path, s.there, s.open = path, make(chan struct{}), make(chan struct{})
+	return s.there, s.open
+}
+
+func (s *gatedStore) View() storage.View { return gatedView{s.Store.View(), s} }
+
+type gatedView struct {
+	storage.View
+	s *gatedStore
+}
+
+func (v gatedView) Get(path string) (storage.Record, bool, error) {
+	v.s.mu.Lock()
+	waits := v.s.path == path
+	if waits {
+		v.s.path = ""
+		close(v.s.there)
+	}
+	open := v.s.open
+	v.s.mu.Unlock()
+	if waits {
+		<-open
+	}
+	return v.View.Get(path)
+}
