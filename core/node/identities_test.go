@@ -90,6 +90,11 @@ func TestIdentitiesAreBounded(t *testing.T) {
 					t.Fatalf("user %d: %v", i, code)
 				}
 			}
+			for i := range tc.taken {
+				if code := auth(p, tc.user(i)); code != zkerr.OK {
+					t.Fatalf("user %d, whom it is known as already: %v", i, code)
+				}
+			}
 			if code := auth(p, tc.user(tc.taken)); code != zkerr.AuthFailed {
 				t.Fatalf("one user more: %v, want %v", code, zkerr.AuthFailed)
 			}

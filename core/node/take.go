@@ -177,9 +177,6 @@ func (cl *client) authenticate(body []byte) zkerr.Code {
 		cl.n.conns.Warn("authentication failed", "client", cl.c.RemoteAddr(), "of", cl.Describe(), "scheme", schemeForLog(p.Scheme))
 		return code
 	}
-	if len(cl.auth)+len(ids) > maxIdentities {
-		return zkerr.AuthFailed
-	}
 	auth, size := cl.auth, 0
 	for _, have := range auth {
 		size += len(have.Scheme) + len(have.ID)
@@ -191,7 +188,7 @@ next:
 				continue next
 			}
 		}
-		if size += len(id.Scheme) + len(id.ID); size > maxIdentityBytes {
+		if size += len(id.Scheme) + len(id.ID); size > maxIdentityBytes || len(auth) == maxIdentities {
 			return zkerr.AuthFailed
 		}
 		auth = append(auth[:len(auth):len(auth)], id) // a copy: requests hold the old one
