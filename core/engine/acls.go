@@ -7,6 +7,7 @@ import (
 
 	"github.com/zkcore/zkcore/core/jute"
 	"github.com/zkcore/zkcore/core/znode"
+	"github.com/zkcore/zkcore/plugins/consensus"
 	"github.com/zkcore/zkcore/plugins/storage"
 )
 
@@ -25,6 +26,8 @@ type aclEntry struct {
 	refs int64 // znodes that have it
 	list []jute.ACL
 	text string // as it is encoded
+	// rights is nil unless the list is long.
+	rights *znode.Rights
 }
 
 func (a *acls) reset() {
@@ -43,6 +46,15 @@ func (a *acls) list(key uint32) []jute.ACL {
 	return []jute.ACL{{}}
 }
 
+// permits says whether a client known as ids may do what perm is the bit of to a znode with the list that key
+// stands for.
+func (a *acls) permits(key uint32, perm int32, ids []consensus.Identity) bool {
+	if e := a.byKey[key]; e != nil && e.rights != nil {
+		return e.rights.Permits(perm, ids)
+	}
+	return znode.Permits(a.list(key), perm, ids)
+}
+
 // use counts one more znode with this list and returns the list's key.
 func (a *acls) use(list []jute.ACL) uint32 {
 	if list == nil || znode.IsOpen(list) {
@@ -55,6 +67,7 @@ func (a *acls) use(list []jute.ACL) uint32 {
 			a.next++
 		}
 		e = &aclEntry{key: a.next, list: slices.Clone(list), text: string(a.buf)}
+		e.rights = znode.NewRights(e.list)
 		a.next++
 		a.byKey[e.key] = e
 		a.byText[e.text] = e
@@ -106,6 +119,7 @@ func (a *acls) load(key string, value []byte) bool {
 	if d.Err() != nil {
 		return false
 	}
+	e.rights = znode.NewRights(e.list)
 	a.byKey[e.key] = e
 	a.byText[e.text] = e
 	return true

@@ -546,9 +546,8 @@ func (e *Engine) fire(typ proto.EventType, path string, zxid int64, acl uint32) 
 		return
 	}
 	open := acl == znode.OpenACL || e.opts.SkipACL
-	list := e.acls.list(acl)
 	for _, w := range a.fired {
-		if open || simbug.On("event-to-all") || znode.Permits(list, jute.PermRead, a.sink.Auth(w)) {
+		if open || simbug.On("event-to-all") || e.acls.permits(acl, jute.PermRead, a.sink.Auth(w)) {
 			a.sink.Event(w, zxid, int32(typ), path)
 		}
 	}

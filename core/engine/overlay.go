@@ -26,12 +26,13 @@ type overlay struct {
 // A cell is one znode with its changes.
 type cell struct {
 	head    [znode.HeadSize]byte
-	data    []byte     // Apply: as it is; Prepare: unless content is known
-	acl     []jute.ACL // Prepare only: a list that has no key yet
-	zxid    int64      // Prepare only: of the last change
-	share   uint64     // of the digest
-	content uint32     // the part of share that path and data make
-	op      int32      // Apply only: the place of its put in the batch, plus 1
+	data    []byte        // Apply: as it is; Prepare: unless content is known
+	acl     []jute.ACL    // Prepare only: a list that has no key yet
+	rights  *znode.Rights // of acl, if that is long and was asked
+	zxid    int64         // Prepare only: of the last change
+	share   uint64        // of the digest
+	content uint32        // the part of share that path and data make
+	op      int32         // Apply only: the place of its put in the batch, plus 1
 	exists  bool
 	counts  bool // whether it has a share
 	known   bool // whether content is that of path and data
@@ -151,7 +152,7 @@ func (o *overlay) count(c *cell, share uint64) {
 // gone marks the znode of c as deleted.
 func (o *overlay) gone(c *cell) {
 	c.exists = false
-	c.acl = nil
+	c.acl, c.rights = nil, nil
 	c.data = nil
 	o.digest -= c.share
 	c.share = 0

@@ -478,10 +478,16 @@ func (e *Engine) permits(q *request, n node, perm int32) bool {
 		return true
 	}
 	if n.cell != nil && n.cell.acl != nil {
+		if c := n.cell; c.rights == nil {
+			c.rights = znode.NewRights(c.acl)
+		}
+		if r := n.cell.rights; r != nil {
+			return r.Permits(perm, q.auth)
+		}
 		return znode.Permits(n.cell.acl, perm, q.auth)
 	}
 	key := n.head.ACL()
-	return key == znode.OpenACL || znode.Permits(e.acls.list(key), perm, q.auth)
+	return key == znode.OpenACL || e.acls.permits(key, perm, q.auth)
 }
 
 // partial is what is asked of a path whose parent is about to be looked up.
@@ -714,6 +720,7 @@ func (e *Engine) effect(q *request, pl *plan) {
 
 // setList gives c a list that has no key yet, and may never get one.
 func (c *cell) setList(list []jute.ACL) {
+	c.rights = nil
 	if c.acl = list; znode.IsOpen(list) {
 		c.acl = nil // as its key says
 	}

@@ -114,7 +114,7 @@ func (e *Engine) get(path string) (h znode.Head, data []byte, ok bool) {
 // readable says whether one of these identities may do what perm is the bit of.
 func (e *Engine) readable(h znode.Head, perm int32, ids []consensus.Identity) bool {
 	key := h.ACL()
-	return key == znode.OpenACL || e.opts.SkipACL || znode.Permits(e.acls.list(key), perm, ids)
+	return key == znode.OpenACL || e.opts.SkipACL || e.acls.permits(key, perm, ids)
 }
 
 // readNode answers the four requests that look at one znode and may watch it.
