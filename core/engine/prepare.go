@@ -275,10 +275,7 @@ func (e *Engine) prepare(q *request, from consensus.ServerID, r *consensus.Reque
 	t := &p.txn
 	t.Header = q.header(r.Cxid, pl.typ)
 	pl.body(&t.Body)
-	size := txn.HeaderSize + len(pl.path) + len(pl.data) + 64 + txn.DigestSize
-	for i := range pl.acl {
-		size += 12 + len(pl.acl[i].Scheme) + len(pl.acl[i].ID)
-	}
+	size := txn.HeaderSize + pl.size() + 64 + txn.DigestSize
 	if size > e.maxTxn() {
 		return e.refuse(q, r, zkerr.MarshallingError)
 	}
@@ -299,6 +296,15 @@ func (e *Engine) prepare(q *request, from consensus.ServerID, r *consensus.Reque
 
 func (q *request) header(cxid, typ int32) txn.Header {
 	return txn.Header{ClientID: q.session, Cxid: cxid, Zxid: q.zxid, Time: q.now, Type: typ}
+}
+
+// size is how long the parts are that have no fixed length.
+func (pl *plan) size() int {
+	n := len(pl.path) + len(pl.data)
+	for i := range pl.acl {
+		n += 12 + len(pl.acl[i].Scheme) + len(pl.acl[i].ID)
+	}
+	return n
 }
 
 // own replaces the plan's temporary path and data by those of a txn's record.
@@ -774,6 +780,7 @@ func (e *Engine) prepareMulti(q *request, from consensus.ServerID, r *consensus.
 	p.begin()
 	t := txn.Txn{Header: q.header(r.Cxid, txn.TypeMulti), Subs: make([]txn.Sub, 0, len(m.Ops))}
 	failed := zkerr.OK
+	size := 0
 	for i := range m.Ops {
 		o := &m.Ops[i]
 		// Apache's servers before 3.8.2 skip a create2 inside a multi, and all that is
@@ -800,6 +807,12 @@ func (e *Engine) prepareMulti(q *request, from consensus.ServerID, r *consensus.
 			}
 			t.Subs = append(t.Subs, txn.Sub{Type: txn.TypeError, Body: txn.Body{Err: int32(code)}})
 			continue
+		}
+		// A few bytes that stand for all identities of a client may make kilobytes: what is too
+		// long is not made first.
+		if size += pl.size(); size > e.maxTxn() {
+			failed = zkerr.MarshallingError
+			break
 		}
 		t.Subs = append(t.Subs, txn.Sub{Type: pl.typ})
 		pl.body(&t.Subs[i].Body)

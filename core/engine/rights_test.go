@@ -2,12 +2,15 @@ package engine
 
 import (
 	"fmt"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/zkcore/zkcore/core/jute"
 	"github.com/zkcore/zkcore/core/proto"
 	"github.com/zkcore/zkcore/core/zkerr"
+	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
 // TestLongListsAreAskedOften: one packet can ask tens of thousands of times for what a list says that is as long as
@@ -55,4 +58,37 @@ func TestLongListsAreAskedOften(t *testing.T) {
 	soon("multi with the list", func() reply {
 		return c.write(proto.OpMulti, multi(append([]proto.MultiOp{made}, many(packet/2, check)...)...))
 	})
+}
+
+// TestMultiOfLongIdentities: entries of "auth" stand for all that a client is known as, however often a multi has
+// them. What is too long for a txn is refused before it is made.
+func TestMultiOfLongIdentities(t *testing.T) {
+	const many, most = 4000, 32 << 20
+	r := newRig(t, Options{})
+	c := r.connect(1)
+	c.auth = append(c.auth, consensus.Identity{Scheme: "digest", ID: strings.Repeat("u", 20_000) + ":hash"})
+	var ops []proto.MultiOp
+	for i := range many {
+		ops = append(ops, proto.MultiOp{Op: proto.OpCreate, Path: fmt.Sprintf("/m%d", i), ACL: []jute.ACL{{Perms: 31, Scheme: "auth"}}})
+	}
+	body := multi(ops...)
+	last := r.e.LastZxid()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	g := c.write(proto.OpMulti, body)
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; got > most {
+		t.Errorf("it takes %d bytes to refuse %d", got, len(body))
+	}
+	if g.code != zkerr.MarshallingError || r.e.LastZxid() != last+1 {
+		t.Errorf("%v, zxid %d behind %d", g.code, r.e.LastZxid(), last)
+	}
+	// Nothing is left of it, and what fits is taken.
+	if g := c.read(proto.OpExists, look("/m0", false)); g.code != zkerr.NoNode {
+		t.Error(g.code)
+	}
+	c.must(proto.OpMulti, multi(ops[:50]...))
+	if g := c.read(proto.OpExists, look("/m49", false)); g.code != zkerr.OK {
+		t.Error(g.code)
+	}
 }
