@@ -2,6 +2,8 @@ package quorum
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -52,18 +54,36 @@ func refusal(err error) zkerr.Code {
 	return zkerr.MarshallingError
 }
 
-// moved is c without some servers, and then with others.
+// moved is c without some servers, and then with others. A client may name tens of thousands,
+// so none is held against each other one.
 func (c *Config) moved(leaving, joining *string, multiAddress bool) (*Config, zkerr.Code) {
 	if c.Hierarchical {
 		return nil, zkerr.BadArguments // nobody knows which groups they would belong to
 	}
 	next := c.Clone()
+	servers := make(map[int64]Server, len(next.Servers))
+	taken := map[string]int{} // how many listen at a place
+	count := func(s Server, by int) {
+		for _, p := range s.places() {
+			taken[p] += by
+		}
+	}
+	drop := func(id int64) {
+		if s, ok := servers[id]; ok {
+			count(s, -1)
+			delete(servers, id)
+		}
+	}
+	for _, s := range next.Servers {
+		servers[s.ID] = s
+		count(s, 1)
+	}
 	for _, s := range pieces(leaving, ",") {
 		id, err := strconv.ParseInt(s, 10, 64)
 		if err != nil {
 			return nil, zkerr.MarshallingError
 		}
-		next.drop(id)
+		drop(id)
 	}
 	for _, joiner := range pieces(joining, ",") {
 		parts := pieces(&joiner, "=")
@@ -78,14 +98,16 @@ func (c *Config) moved(leaving, joining *string, multiAddress bool) (*Config, zk
 		if err != nil || !s.HasClient {
 			return nil, zkerr.BadArguments
 		}
-		next.drop(id)
-		for _, other := range next.Servers {
-			if s.meets(other) {
+		drop(id)
+		for _, p := range s.places() {
+			if taken[p] > 0 {
 				return nil, zkerr.BadArguments
 			}
 		}
-		next.add(s)
+		servers[id] = s
+		count(s, 1)
 	}
+	next.Servers = slices.SortedFunc(maps.Values(servers), func(a, b Server) int { return compare(a.ID, b.ID) })
 	return next, zkerr.OK
 }
 
@@ -104,38 +126,8 @@ func pieces(list *string, sep string) []string {
 	return out
 }
 
-func (c *Config) drop(id int64) {
-	for i := range c.Servers {
-		if c.Servers[i].ID == id {
-			c.Servers = append(c.Servers[:i], c.Servers[i+1:]...)
-			return
-		}
-	}
-}
-
-func (c *Config) add(s Server) {
-	i := 0
-	for i < len(c.Servers) && c.Servers[i].ID < s.ID {
-		i++
-	}
-	c.Servers = append(c.Servers[:i], append([]Server{s}, c.Servers[i:]...)...)
-}
-
-// meets says whether two servers would listen at the same place. Loopback and
+// places are where a server listens, as far as two of them can't. Loopback and
 // wildcard addresses are not one place.
-func (s Server) meets(o Server) bool {
-	mine := map[string]bool{}
-	for _, p := range s.places() {
-		mine[p] = true
-	}
-	for _, p := range o.places() {
-		if mine[p] {
-			return true
-		}
-	}
-	return false
-}
-
 func (s Server) places() []string {
 	var out []string
 	add := func(host string, port int) {

@@ -1,7 +1,10 @@
 package quorum
 
 import (
+	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/zkcore/zkcore/core/proto"
 	"github.com/zkcore/zkcore/core/zkerr"
@@ -76,5 +79,35 @@ func TestChange(t *testing.T) {
 				t.Errorf("what there was has become\n%s", c.Text())
 			}
 		})
+	}
+}
+
+// A client may name as many servers as a packet has room for, and all others wait for the answer.
+func TestChangeOfMany(t *testing.T) {
+	c, err := ParseConfig("server.1=a:1:2:participant\nversion=0", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	const many = 40_000
+	for i := range many {
+		fmt.Fprintf(&b, "server.%d=h%d:1:2;3,", many+1-i, i)
+	}
+	joining := b.String()
+	done := make(chan int, 1)
+	go func() {
+		next, _ := c.Change(&proto.ReconfigRequest{JoiningServers: &joining, CurConfigID: -1}, false, false)
+		if next == nil {
+			next = new(Config)
+		}
+		done <- len(next.Servers)
+	}()
+	select {
+	case n := <-done:
+		if n != many+1 {
+			t.Errorf("%d servers", n)
+		}
+	case <-time.After(time.Minute):
+		t.Error("there is no answer")
 	}
 }
