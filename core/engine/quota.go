@@ -123,6 +123,17 @@ func (s *quotas) remove(path string, size int32) {
 // settle ends a txn: what has to be counted is counted in the state behind it. Then
 // it calls fn, if that is not nil, for each usage that may have changed.
 func (s *quotas) settle(o *overlay, fn func(*quota)) {
+	fresh := 0
+	for _, q := range s.touched {
+		if q.kept && q.fresh {
+			fresh++
+		}
+	}
+	var changed []string
+	if fresh > 1 {
+		// A multi of one packet makes thousands, and as many changes: so none goes through all of those.
+		changed = slices.Sorted(maps.Keys(o.cells))
+	}
 	for i, q := range s.touched {
 		s.touched[i] = nil
 		q.touched = false
@@ -134,7 +145,7 @@ func (s *quotas) settle(o *overlay, fn func(*quota)) {
 			if simbug.On("usage-from-nothing") {
 				continue // all is counted from now on
 			}
-			q.usage = o.usage(q.of)
+			q.usage = o.usage(q.of, changed)
 		}
 		if fn != nil {
 			fn(q)
@@ -144,8 +155,8 @@ func (s *quotas) settle(o *overlay, fn func(*quota)) {
 }
 
 // usage counts what is at and below path: what the view has there, and then what
-// the changes make of it.
-func (o *overlay) usage(path string) znode.Usage {
+// the changes make of it. sorted has the paths of all changes, if it is not nil.
+func (o *overlay) usage(path string, sorted []string) znode.Usage {
 	u, err := usageIn(o.view, path)
 	note := func(err error) {
 		if err != nil && o.err == nil {
@@ -154,13 +165,25 @@ func (o *overlay) usage(path string) znode.Usage {
 	}
 	note(err)
 	var changed []string
-	for p := range o.cells {
-		if (p == path || below(p, path)) && !znode.BelowQuota(p) {
-			changed = append(changed, p)
+	if sorted != nil {
+		if _, ok := slices.BinarySearch(sorted, path); ok {
+			changed = append(changed, path)
 		}
+		for i, _ := slices.BinarySearch(sorted, path+"/"); i < len(sorted) && below(sorted[i], path); i++ {
+			changed = append(changed, sorted[i])
+		}
+	} else {
+		for p := range o.cells {
+			if p == path || below(p, path) {
+				changed = append(changed, p)
+			}
+		}
+		slices.Sort(changed) // a store may do its work in the order in which it is asked
 	}
-	slices.Sort(changed) // a store may do its work in the order in which it is asked
 	for _, p := range changed {
+		if znode.BelowQuota(p) {
+			continue
+		}
 		c := o.cells[p]
 		rec, ok, err := o.view.Get(p)
 		note(err)

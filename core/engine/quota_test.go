@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/zkcore/zkcore/core/proto"
 	"github.com/zkcore/zkcore/core/zkerr"
@@ -247,6 +248,44 @@ func BenchmarkQuotas(b *testing.B) {
 					if err := r.e.Apply([]consensus.Txn{r.e.Prepare(1, 1, &q)}, nil); err != nil {
 						b.Fatal(err)
 					}
+				}
+			}
+		})
+	}
+}
+
+// A multi of many quotas counts each, and in little time: all others wait.
+func TestMultiOfManyQuotas(t *testing.T) {
+	const many = 60_000
+	for _, enforced := range []bool{false, true} {
+		t.Run(fmt.Sprintf("enforced=%v", enforced), func(t *testing.T) {
+			r := newRig(t, Options{MaxTxnBytes: 64 << 20, EnforceQuota: enforced})
+			c := r.connect(1)
+			c.must(proto.OpCreate, create("/q7", 0, open))
+			c.must(proto.OpCreate, create("/q7/old", 0, open))
+			made := func(path string) proto.MultiOp {
+				return proto.MultiOp{Op: proto.OpCreate, Path: path, Data: []byte("dd"), ACL: open}
+			}
+			ops := []proto.MultiOp{made("/q7/new"), made("/q77"), {Op: proto.OpDelete, Path: "/q7/old", Version: -1}, made("/q7/new/er")}
+			for i := range many {
+				quota := fmt.Sprintf("/zookeeper/quota/q%d", i)
+				ops = append(ops, made(quota), made(quota+"/zookeeper_stats"))
+			}
+			done := make(chan zkerr.Code, 1)
+			go func() { done <- c.write(proto.OpMulti, multi(ops...)).code }()
+			select {
+			case code := <-done:
+				if code != zkerr.OK {
+					t.Fatal(code)
+				}
+			case <-time.After(time.Minute):
+				t.Fatal("there is no answer")
+			}
+			for i, want := range map[int]string{7: "count=3,bytes=5", 77: "count=1,bytes=2", 777: "count=0,bytes=0"} {
+				var a proto.GetDataResponse
+				g := c.read(proto.OpGetData, look(fmt.Sprintf("/zookeeper/quota/q%d/zookeeper_stats", i), false))
+				if err := proto.Unmarshal(g.body, &a); err != nil || string(a.Data) != want {
+					t.Errorf("quota %d: %q %v, want %q", i, a.Data, err, want)
 				}
 			}
 		})
