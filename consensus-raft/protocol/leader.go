@@ -357,8 +357,7 @@ func (l *leader) ask() uint64 {
 // issue begins the round that is wanted, once it may. A round that raft is asked for before an entry of the
 // term is committed it keeps, for later terms too, with leaders that count from one again.
 func (l *leader) issue() {
-	early := !l.established && !simbug.On("rounds-before-it-leads")
-	if !l.wanted || l.sure != l.issued || early {
+	if !l.wanted || l.sure != l.issued || !l.established {
 		return
 	}
 	l.issued++

@@ -107,7 +107,6 @@ var bugs = []bug{
 	{in: "raft", name: "apply-out-of-order", what: "of the txns that are committed together one comes too late"},
 	{in: "raft", name: "leads-before-delivered", what: "a leader prepares before what was committed before it is applied"},
 	{in: "raft", name: "sync-unconfirmed", what: "a leader answers sync without asking whether it still leads"},
-	{in: "raft", on: "bolt", name: "rounds-before-it-leads", from: 886626382990, what: "a leader asks raft for rounds before it leads, which last beyond its term"},
 	{in: "raft", name: "joins-before-its-requests", what: "a learner is let in before its earlier requests were proposed"},
 	{in: "raft", name: "snapshot-while-serving", what: "a server takes a snapshot on the connection on which its requests wait"},
 }
