@@ -128,7 +128,7 @@ func forget(t *testing.T, e *harness.Ensemble, how string) {
 	setQuota(t, c, "/lost-"+how+"-7", "")
 	for _, s := range rest {
 		// Both know as much, so that the one of the higher id leads next.
-		waitLogged(t, s, fmt.Sprintf("/before-%s/n000049", how))
+		waitLogged(t, s, fmt.Sprintf("/lost-%s-7/zookeeper_stats", how))
 		s.Signal(syscall.SIGSTOP)
 	}
 	var calls []*client.Call
