@@ -146,15 +146,22 @@ func (cl *client) Frames(b []byte) (int, error) {
 	} else {
 		taken, err = cl.take(b, now)
 	}
-	queued := cl.advance()
-	cl.startPaced()
 	old := cl.evicts
 	cl.evicts = nil
+	queued := old == nil && cl.advance()
+	cl.startPaced()
 	cl.c.Unlock()
 	n.mu.RUnlock()
 
 	if old != nil {
+		// First, so that what the old one has queued stands before the question whether the session is
+		// alive, and nothing of it behind.
 		old.c.Close(nil)
+		n.mu.RLock()
+		cl.c.Lock()
+		queued = cl.advance()
+		cl.c.Unlock()
+		n.mu.RUnlock()
 	}
 	if queued {
 		n.submit()

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"sync"
 	"testing"
 
 	"github.com/zkcore/zkcore/core/jute"
@@ -45,6 +46,42 @@ func TestMovedInMidRequest(t *testing.T) {
 	if _, ok := r.session(p.session); !ok {
 		t.Error("the session is over")
 	}
+}
+
+// TestLeftBeforeReclaimed: a client that comes back is welcome when nothing more is taken on the connection that it had
+// here before, and not earlier: what comes there would be executed behind what it asks for now.
+func TestLeftBeforeReclaimed(t *testing.T) {
+	r := start(t, consensus.Leading, false, nil)
+	p, other := r.connect(), r.connect()
+	who := func() *client {
+		r.n.clientsMu.Lock()
+		defer r.n.clientsMu.Unlock()
+		return r.n.sessions[p.session]
+	}
+	old := who()
+	old.c.Lock() // it is taking what has just come
+	free := sync.OnceFunc(old.c.Unlock)
+	defer free()
+	q := r.again(p)
+	r.until("the new connection", func() bool { return who() != old })
+	connecting := func() bool {
+		cl := who()
+		cl.c.Lock()
+		defer cl.c.Unlock()
+		return cl.state == sConnecting
+	}
+	r.until("its question", connecting)
+	for range 2 { // all that was queued before is done then
+		other.must(proto.OpSetData, set("/", "x"))
+	}
+	if !connecting() {
+		t.Error("welcome while the old connection is at work")
+	}
+	free()
+	if a := q.greeted(); a.SessionID != p.session {
+		t.Fatalf("%+v", a)
+	}
+	p.ended()
 }
 
 // TestAhead: a client that has seen more than this server has is sent on without a word, with and without a
