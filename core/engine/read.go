@@ -253,7 +253,7 @@ func (e *Engine) getAllChildrenNumber(dst []byte, r *ReadRequest) ([]byte, zkerr
 	}
 	if below != "" {
 		var err error
-		if n, err = CountBelow(e.view, below); err != nil {
+		if n, err = CountBelow(e.view, below, nil); err != nil {
 			e.fail(err)
 		}
 	}
@@ -284,16 +284,24 @@ func (e *Engine) Count(r *ReadRequest) (n int32, below string, code zkerr.Code) 
 	return 0, path, zkerr.OK
 }
 
-// CountBelow counts what is below path in a view. It may run beside Apply, if that is no engine's own.
-func CountBelow(view storage.View, path string) (int32, error) {
+// manyCounted is after how many znodes CountBelow asks whether it is to go on.
+const manyCounted = 1000
+
+// CountBelow counts what is below path in a view, as far as it comes until stop, which may be nil, says so. It may run
+// beside Apply, if that is no engine's own.
+func CountBelow(view storage.View, path string, stop func() bool) (int32, error) {
 	n := 0
+	stopped := false
 	var failed error
 	todo := [][]byte{[]byte(path)}
-	for len(todo) > 0 {
+	for len(todo) > 0 && !stopped {
 		parent := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		err := view.Children(string(parent), func(name string) bool {
 			n++
+			if stopped = stop != nil && n%manyCounted == 0 && stop(); stopped {
+				return false
+			}
 			child := make([]byte, 0, len(parent)+1+len(name))
 			child = append(append(append(child, parent...), '/'), name...)
 			rec, ok, err := view.Get(temporary(child))

@@ -23,10 +23,10 @@ func (cl *client) answer(out []byte, e *entry) []byte {
 		out = appendReply(out, e.xid, zxid, zkerr.OK, e.body)
 	case kRewatch:
 		var body []byte
-		if proto.Op(e.op) == proto.OpGetAllChildrenNum {
+		if isCount(e.op) {
 			body, zxid = jute.AppendInt(nil, e.count), e.zxid
 		}
-		out = appendReply(out, e.xid, zxid, e.code, body)
+		out = cl.tellLate(appendReply(out, e.xid, zxid, e.code, body))
 		if e.code != zkerr.OK {
 			op = int32(proto.OpError)
 		}

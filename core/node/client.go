@@ -61,6 +61,10 @@ type client struct {
 	// paced says that the client is in line to set its watches; rewatch is how far it has come.
 	paced   bool
 	rewatch *engine.Rewatch
+	// counting says that znodes are being counted for the client; late are the events that have come
+	// since, pinged that a ping was answered.
+	counting, pinged bool
+	late             []byte
 
 	// inLine says that the client stands in the throttle's line, heldBack that something in
 	// the fifo did; turn is what may pass of it now.

@@ -63,6 +63,7 @@ type Node struct {
 	queue    queue
 	throttle throttle
 	pace     pace
+	counts   pace
 	bucketMu sync.Mutex
 	bucket   *conn.Bucket
 	sink     sink // Deliver's
@@ -164,7 +165,9 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	undo = append(undo, n.world.Wait, n.world.Stop, n.conns.Close)
 	n.queue.hand = n.world.Trigger(func() { n.drain(-1) })
-	n.pace.hand = n.world.Trigger(n.paceOn)
+	for _, p := range []*pace{&n.pace, &n.counts} {
+		p.hand = n.world.Trigger(func() { n.paceOn(p) })
+	}
 	// Calls may come before Open has returned; what they cause that needs the member
 	// goes through the queue, whose goroutine is started behind it, or waits.
 	n.member, err = cfg.OpenConsensus(cc, n)

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
@@ -20,7 +21,8 @@ const (
 // come to the others all at once, each with all that it watches, and those who are there
 // are to be served meanwhile. Reads that look at very many znodes and answer little go the same way,
 // each in one step: a thousand of them take as many bytes as one packet has, and as long as they
-// are carried out at one go nothing else happens.
+// are carried out at one go nothing else happens. Those that count, which nobody else has to wait for but for the
+// next of them, have a pace of their own: a step of theirs may take longer than a client waits that sets its watches.
 type pace struct {
 	mu   sync.Mutex
 	line []*client
@@ -39,6 +41,16 @@ func (cl *client) isLong(e *entry) bool {
 	return len(e.body) > cl.n.cfg.RewatchBytes && isRewatch(e.op) || cl.n.engine.Wide(e.op, cl.session)
 }
 
+// paceOf is the pace that e is for.
+func (n *Node) paceOf(e *entry) *pace {
+	if isCount(e.op) {
+		return &n.counts
+	}
+	return &n.pace
+}
+
+func isCount(op int32) bool { return proto.Op(op) == proto.OpGetAllChildrenNum }
+
 func isRewatch(op int32) bool {
 	return proto.Op(op) == proto.OpSetWatches || proto.Op(op) == proto.OpSetWatches2
 }
@@ -48,7 +60,7 @@ func isRewatch(op int32) bool {
 func (cl *client) startPaced() {
 	if !cl.paced && cl.served() && cl.mustPace() {
 		cl.paced = true
-		cl.n.pace.put(cl)
+		cl.n.paceOf(cl.fifo.head()).put(cl)
 	}
 }
 
@@ -58,8 +70,7 @@ func (cl *client) mustPace() bool {
 }
 
 // paceOn makes one step.
-func (n *Node) paceOn() {
-	p := &n.pace
+func (n *Node) paceOn(p *pace) {
 	p.mu.Lock()
 	if len(p.line) == 0 {
 		p.line = nil
@@ -78,9 +89,10 @@ func (n *Node) paceOn() {
 	// With another role the client is put in line again, and goes on where it was.
 	if cl.served() && cl.mustPace() {
 		switch e := cl.fifo.head(); {
+		case n.paceOf(e) != p: // what it came into this line for was answered otherwise
 		case isRewatch(e.op):
 			e.done = cl.stepRewatch(e)
-		case proto.Op(e.op) == proto.OpGetAllChildrenNum:
+		case isCount(e.op):
 			cl.count()
 		default:
 			e.kind = kRead // which run answers
@@ -119,41 +131,43 @@ func (cl *client) stepRewatch(e *entry) (done bool) {
 	return n.engine.Rewatch(cl.rewatch, &r, (*readSink)(cl), rewatchStep)
 }
 
+// maxLate bounds the bytes of events that wait for a count, of which there is one at a time.
+const maxLate = 8 << 20
+
+var errLate = errors.New("more events came while znodes were counted for the client than there is memory for")
+
 // count carries out the getAllChildrenNumber at the head of the fifo. The node's lock and the connection's
 // are held. While it counts they are given up, and the answer is of a state that may be past by then: it has that
-// state's zxid. A client that was told of a later one meanwhile, by an event, must not be told of that any more,
-// so for one it is counted anew; in the end with nothing else going on.
+// state's zxid, and the events that come meanwhile, of later states, are sent behind it. Only a ping that was answered
+// meanwhile, as there was no leader, may have told of a later state: then it is counted anew.
 func (cl *client) count() {
-	const tries = 3
 	n, no := cl.n, cl.fifo.first
-	for try := 0; ; try++ {
+	for {
 		e := cl.fifo.head()
 		r := engine.ReadRequest{Session: cl.session, Watcher: cl.c.ID, Auth: cl.knownAs(e), Op: e.op, Body: e.body}
 		number, below, code := n.engine.Count(&r)
-		zxid, sent := n.engine.LastZxid(), cl.stats.sent
+		zxid := n.engine.LastZxid()
 		if below != "" {
 			view := n.store.View()
-			aside := try < tries
-			if aside {
-				cl.paced = true // else it could come into the line a second time
-				cl.c.Unlock()
-				n.mu.RUnlock()
-			}
+			// Else it could come into the line a second time.
+			cl.paced, cl.counting, cl.pinged = true, true, false
+			cl.c.Unlock()
+			n.mu.RUnlock()
 			var err error
-			number, err = engine.CountBelow(view, below)
+			number, err = engine.CountBelow(view, below, cl.gone)
 			view.Release()
-			if aside {
-				n.mu.RLock()
-				cl.c.Lock()
-				cl.paced = false
-			}
+			n.mu.RLock()
+			cl.c.Lock()
+			cl.paced, cl.counting = false, false
 			switch {
 			case err != nil:
 				n.fail(ExitUnexpected, fmt.Errorf("read the store: %w", err))
 				return
 			case !cl.served() || !cl.mustPace() || cl.fifo.first != no:
+				cl.tellLateNow()
 				return
-			case cl.stats.sent != sent:
+			case cl.pinged && n.engine.LastZxid() != zxid:
+				cl.tellLateNow()
 				continue
 			}
 			e = cl.fifo.head() // the fifo may have grown
@@ -161,4 +175,27 @@ func (cl *client) count() {
 		e.done, e.code, e.count, e.zxid = true, code, number, zxid
 		return
 	}
+}
+
+// gone says whether the connection is closed, or about to be.
+func (cl *client) gone() bool {
+	cl.c.Lock()
+	defer cl.c.Unlock()
+	return cl.c.Gone()
+}
+
+// tellLateNow sends the events that waited for a count, though there is no answer before them. The connection is
+// locked.
+func (cl *client) tellLateNow() {
+	if len(cl.late) > 0 {
+		cl.c.SetOut(cl.tellLate(cl.c.Out()))
+	}
+}
+
+// tellLate appends these events. The connection is locked.
+func (cl *client) tellLate(out []byte) []byte {
+	out = append(out, cl.late...)
+	cl.c.Unasked(len(cl.late))
+	cl.late = nil
+	return out
 }

@@ -19,14 +19,18 @@ import (
 func (r *rig) handPaced() {
 	r.n.mu.Lock()
 	defer r.n.mu.Unlock()
-	r.n.pace.hand = func() {}
+	r.n.pace.hand, r.n.counts.hand = func() {}, func() {}
 }
 
-func (r *rig) paceLine() int {
-	r.n.pace.mu.Lock()
-	defer r.n.pace.mu.Unlock()
-	return len(r.n.pace.line)
+func (r *rig) paceLine() int { return r.n.pace.length() }
+
+func (p *pace) length() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.line)
 }
+
+func (r *rig) paceOn() { r.n.paceOn(&r.n.pace) }
 
 func watches(prefix string, n int) (paths []string) {
 	for i := range n {
@@ -53,7 +57,7 @@ func TestPace(t *testing.T) {
 	}
 	r.until("all to stand in line", func() bool { return r.paceLine() == crowd })
 	for step := range crowd * steps {
-		r.n.paceOn()
+		r.paceOn()
 		other.must(proto.OpSetData, set("/z", "other"))
 		if n := r.n.Info().Watches; n != min(step+1, crowd*steps)*rewatchStep {
 			t.Fatalf("%d watches after %d steps", n, step+1)
@@ -91,15 +95,15 @@ func TestPacedChanges(t *testing.T) {
 	})
 	w.send(proto.OpGetData, get(late))
 	r.until("it to stand in line", func() bool { return r.paceLine() == 1 })
-	r.n.paceOn()
+	r.paceOn()
 	p.must(proto.OpSetData, set(early, "changed"))
 	r.m.setRole(consensus.Looking)
-	r.n.paceOn() // nobody's turn
+	r.paceOn() // nobody's turn
 	r.m.epoch()
 	r.until("it to stand in line again", func() bool { return r.paceLine() == 1 })
 	p.must(proto.OpCreate, create(fmt.Sprintf("/e%05d", n-1), 0))
 	for r.paceLine() > 0 {
-		r.n.paceOn()
+		r.paceOn()
 	}
 	p.must(proto.OpSetData, set(late, "changed"))
 	p.must(proto.OpCreate, create("/child", 0))
@@ -231,12 +235,12 @@ func TestWideReads(t *testing.T) {
 	p.write(b)
 	other := r.connectBy(1)
 	for i := range wide {
-		for range 2 {
-			r.until("it to stand in line", func() bool { return r.paceLine() == 1 })
+		for _, line := range []*pace{&r.n.counts, &r.n.pace} {
+			r.until("it to stand in line", func() bool { return line.length() == 1 })
 			if a := other.call(proto.OpExists, get("/e1")); a.Err != zkerr.OK {
 				t.Fatal(a.Err)
 			}
-			r.n.paceOn()
+			r.n.paceOn(line)
 			if a := p.reply(); a.Err != zkerr.OK {
 				t.Fatal(a.Err)
 			}
@@ -305,18 +309,103 @@ func TestCountHoldsUpNobody(t *testing.T) {
 		other.must(proto.OpCreate, create("/zookeeper/quota/b", 0))
 		wrote = other.must(proto.OpCreate, create("/w", 0))
 	})
+	if a := answer(3); a.Zxid >= wrote.Zxid {
+		t.Errorf("of 0x%x before an event of 0x%x", a.Zxid, wrote.Zxid)
+	}
 	if e := p.reply(); e.event.Path != "/w" || e.Zxid != wrote.Zxid {
 		t.Fatalf("%+v", e)
 	}
-	if a := answer(4); a.Zxid != wrote.Zxid {
-		t.Errorf("of 0x%x behind an event of 0x%x", a.Zxid, wrote.Zxid)
+
+	// So it is with what was asked behind it; and whoever is told something all the time is answered all the same, with
+	// nobody held up.
+	const events = 20
+	p.call(proto.OpAddWatch, &proto.AddWatchRequest{Path: "/w", Mode: proto.AddWatchPersistent})
+	during(func() {
+		p.send(proto.OpGetData, get("/w"))
+		for i := range events {
+			wrote = other.must(proto.OpSetData, set("/w", fmt.Sprint(i)))
+		}
+	})
+	if a := answer(4); a.Zxid >= wrote.Zxid {
+		t.Errorf("of 0x%x before an event of 0x%x", a.Zxid, wrote.Zxid)
 	}
+	for range events {
+		if e := p.reply(); e.Xid != proto.XidNotification || e.event.Path != "/w" {
+			t.Fatalf("%+v", e)
+		}
+	}
+	if got := p.reply().data(t); got != fmt.Sprint(events-1) {
+		t.Errorf("behind the events there is %q", got)
+	}
+
+	// An election meanwhile, with a ping answered that tells of what is newer: it is counted anew.
+	during(func() {
+		wrote = other.must(proto.OpCreate, create("/zookeeper/quota/c", 0))
+		other.must(proto.OpSetData, set("/w", "before the election"))
+		r.m.setRole(consensus.Looking)
+		r.until("no leader", func() bool { return !r.n.Serving() })
+		before := p.inflight
+		p.inflight = nil
+		p.write(p.requestXid(proto.XidPing, proto.OpPing, nil))
+		if e := p.reply(); e.Xid != proto.XidNotification {
+			t.Fatalf("%+v", e)
+		}
+		p.reply()
+		p.inflight = before
+		r.m.epoch()
+		r.until("a leader", r.n.Serving)
+	})
+	if a := answer(5); a.Zxid <= wrote.Zxid {
+		t.Errorf("of 0x%x, behind a ping that knew of 0x%x", a.Zxid, wrote.Zxid)
+	}
+
+	// Watches that a client sets meanwhile don't wait for it.
+	during(func() { other.must(proto.OpSetWatches, &proto.SetWatchesRequest{Exist: watches("/e", 4*rewatchStep)}) })
+	answer(5)
 
 	// Whoever goes away meanwhile hurts nobody.
 	during(func() { p.c.Close() })
 	other.must(proto.OpCreate, create("/after", 0))
 	other.send(proto.OpGetAllChildrenNum, &proto.PathRequest{Path: top})
-	if a := other.reply(); a.Err != zkerr.OK || int(binary.BigEndian.Uint32(a.body)) != 4 {
+	if a := other.reply(); a.Err != zkerr.OK || int(binary.BigEndian.Uint32(a.body)) != 5 {
 		t.Errorf("%v %x", a.Err, a.body)
+	}
+}
+
+// TestCountEndsWithItsClient: nobody's znodes are counted to the end whose connection is closed, by himself or by a node
+// that is being closed and would wait for it.
+func TestCountEndsWithItsClient(t *testing.T) {
+	const znodes = 10_100
+	s, gated := gate()
+	r := start(t, consensus.Leading, false, func(c *Config) { c.OpenStorage = gated })
+	p := r.connect()
+	p.must(proto.OpCreate, create("/t", 0))
+	for at := 0; at < znodes; {
+		var q proto.MultiRequest
+		for ; at < znodes && len(q.Ops) < 5000; at++ {
+			q.Ops = append(q.Ops, proto.MultiOp{Op: proto.OpCreate, Path: fmt.Sprintf("/t/n%05d", at), ACL: jute.OpenACL()})
+		}
+		p.must(proto.OpMulti, &q)
+	}
+	there, open := s.shut("/t/n00001")
+	p.send(proto.OpGetAllChildrenNum, &proto.PathRequest{Path: "/t"})
+	select {
+	case <-there:
+	case <-time.After(patience):
+		t.Fatal("nobody counts")
+	}
+	p.c.Close()
+	r.until("the connection's end", func() bool { return len(r.clients()) == 0 })
+	there, last := s.shut(fmt.Sprintf("/t/n%05d", znodes-1))
+	defer close(last)
+	close(open)
+	// The next in line is served when the first is through with.
+	q := r.connect()
+	q.send(proto.OpGetAllChildrenNum, &proto.PathRequest{Path: "/zookeeper"})
+	q.reply()
+	select {
+	case <-there:
+		t.Error("it was counted to the end")
+	default:
 	}
 }

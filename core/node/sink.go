@@ -160,9 +160,13 @@ func (s *sink) Event(watcher uint64, zxid int64, typ int32, path string) {
 	case s.eventBytes > maxEventBytes:
 		cl.c.CloseLocked(errEvents)
 	default:
-		cl.c.SetOut(appendEvent(cl.c.OutShort(), zxid, typ, path))
 		size := 4 + proto.ReplyHeaderSize + 12 + len(path)
-		cl.c.Unasked(size)
+		if !cl.counting {
+			cl.c.SetOut(appendEvent(cl.c.OutShort(), zxid, typ, path))
+			cl.c.Unasked(size)
+		} else if cl.late = appendEvent(cl.late, zxid, typ, path); len(cl.late) > maxLate {
+			cl.c.CloseLocked(errLate)
+		}
 		cl.stats.sent++
 		s.events++
 		s.eventBytes += int64(size)
@@ -232,6 +236,7 @@ func (s *sink) SessionClosed(id int64) {
 	}
 	cl.deaf = true
 	cl.opened.Store(false)
+	cl.tellLateNow()
 	cl.c.CloseSent()
 	cl.c.Unlock()
 	s.mark(cl)

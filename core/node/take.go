@@ -58,7 +58,8 @@ func (cl *client) take(b []byte, now int64) (taken int, err error) {
 		cl.classify(&e)
 		switch {
 		case e.kind == kPing && !n.serving:
-			out = cl.answer(out, &e) // it tells that the server is there, not who leads
+			out = cl.answer(cl.tellLate(out), &e) // it tells that the server is there, not who leads
+			cl.pinged = true
 			answered++
 			if large {
 				n.conns.GiveLarge(size)
