@@ -59,6 +59,9 @@ func (cl *client) enter(e *entry, now int64) bool {
 func (cl *client) overdue(e *entry, now int64) bool {
 	n := cl.n
 	t := &n.throttle
+	if cl.rewatch != nil || cl.counting {
+		return true // it is being carried out, in its steps: see pace
+	}
 	waited := now - e.at
 	if t.Latency && waited > int64(cl.timeoutMS)*1e6 && proto.Op(e.op) != proto.OpCloseSession {
 		if !t.KeepStale {

@@ -190,6 +190,63 @@ func TestThrottledOp(t *testing.T) {
 	})
 }
 
+// TestThrottledOpHasBegun: a setWatches that is being carried out waits for nobody any more. It is not told
+// ThrottledOp half way, and the one behind it is not taken for what is left of it.
+func TestThrottledOpHasBegun(t *testing.T) {
+	change := func(c *Config) {
+		c.TickMS = 20000
+		c.RequestThrottle.Max, c.RequestThrottle.OpWaitMS = 1, 1000
+	}
+	bubble(t, change, func(t *testing.T, r *rig, dial func() *peer) {
+		r.handPaced()
+		p, other := dial(), dial()
+		for _, q := range []*peer{p, other} {
+			q.greet(&proto.ConnectRequest{TimeoutMS: 40000})
+		}
+		synctest.Wait()
+		r.m.mu.Lock()
+		r.m.manual, r.m.role.Last = true, r.m.last
+		r.m.mu.Unlock()
+		deliver := func() {
+			synctest.Wait()
+			r.m.deliver(-1)
+			synctest.Wait()
+		}
+		const first, second = 3 * rewatchStep, 2 * rewatchStep
+		p.send(proto.OpCreate, create("/a", 0))
+		p.send(proto.OpCreate, create("/b", 0)) // stands in line
+		p.send(proto.OpSetWatches, &proto.SetWatchesRequest{Exist: watches("/first", first)})
+		deliver()
+		deliver()
+		if n := r.paceLine(); n != 1 {
+			t.Fatalf("%d are in line", n)
+		}
+		r.paceOn()
+		time.Sleep(1500 * time.Millisecond)
+		p.send(proto.OpSetWatches, &proto.SetWatchesRequest{Exist: watches("/second", second)})
+		other.send(proto.OpCreate, create("/first00000", 0))
+		deliver()
+		for r.paceLine() > 0 {
+			r.paceOn()
+			synctest.Wait()
+		}
+		other.reply()
+		p.reply()
+		p.reply()
+		if a := p.reply(); a.event.Path != "/first00000" {
+			t.Fatalf("%+v", a)
+		}
+		for range 2 {
+			if a := p.reply(); a.Err != zkerr.OK {
+				t.Errorf("setWatches: %v", a.Err)
+			}
+		}
+		if n := r.n.Info().Watches; n != first-1+second {
+			t.Errorf("%d watches", n)
+		}
+	})
+}
+
 // TestStaleRequests: a request that waited in line for longer than its session has ends the
 // connection, and not the session; what waits of a connection that is gone is dropped.
 func TestStaleRequests(t *testing.T) {
