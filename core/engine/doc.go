@@ -23,6 +23,6 @@
 // Nothing here has a lock, a goroutine, a clock or a socket: they are the
 // node's. Apply, Open, Lead and StopLeading run alone. Prepare and the methods
 // that only read may run together, but Prepare not beside itself; and what
-// touches watches (Read where SetsWatch says so, DropWatcher, Watches) not
+// touches watches (Read where SetsWatch says so, DropWatcher and DropWatches, Watches) not
 // beside each other.
 package engine

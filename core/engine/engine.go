@@ -345,6 +345,11 @@ func (e *Engine) Watches(fn func(path string, watcher uint64, m watch.Mode)) { e
 // DropWatcher forgets what a connection watches.
 func (e *Engine) DropWatcher(watcher uint64) { e.watches.Drop(watcher) }
 
+// DropWatches forgets so many of its watches, at most, and says whether that was all.
+func (e *Engine) DropWatches(watcher uint64, most int) (done bool) {
+	return e.watches.DropSome(watcher, most)
+}
+
 // Ephemerals calls fn for the ephemerals of a session, in order of their paths,
 // until it returns false. The path is valid during the call.
 func (e *Engine) Ephemerals(session int64, fn func(path string) bool) error {

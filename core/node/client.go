@@ -179,12 +179,19 @@ func (cl *client) Closed() {
 	cl.n.letIn()
 }
 
+// dropStep is how many watches of a connection that is gone are forgotten before others have their turn.
+const dropStep = 4096
+
 func (n *Node) forget(cl *client) {
+	for done := false; !done; { // it may have very many
+		n.mu.RLock()
+		n.watchMu.Lock()
+		done = n.engine.DropWatches(cl.c.ID, dropStep)
+		n.watchMu.Unlock()
+		n.mu.RUnlock()
+	}
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	n.watchMu.Lock()
-	n.engine.DropWatcher(cl.c.ID)
-	n.watchMu.Unlock()
 	cl.c.Lock()
 	cl.deaf = true
 	if cl.opened.Swap(false) {

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"cmp"
+	"math"
 	"math/bits"
 	"slices"
 	"strings"
@@ -208,18 +209,30 @@ func (t *Table) sweep(w uint64, own *watcher) {
 }
 
 // Drop forgets all that w watches.
-func (t *Table) Drop(w uint64) {
+func (t *Table) Drop(w uint64) { t.DropSome(w, math.MaxInt) }
+
+// DropSome forgets so many of the paths that w watches, at most, and says whether that was all. Between two steps w may
+// lose watches, and gets none.
+func (t *Table) DropSome(w uint64, most int) (done bool) {
 	own := t.watchers[w]
 	if own == nil {
-		return
+		return true
 	}
-	for _, e := range own.on {
+	left := max(len(own.on)-most, 0)
+	for _, e := range own.on[left:] {
 		if i, ok := t.search(e, w); ok {
 			t.count(e.refs[i].modes(), -1)
 			t.keep(e, slices.Delete(e.refs, i, i+1))
+			own.live--
 		}
 	}
+	clear(own.on[left:])
+	own.on = own.on[:left]
+	if own.live > 0 {
+		return false
+	}
 	t.leave(w, own)
+	return true
 }
 
 // Empty says that nobody watches anything.

@@ -179,7 +179,8 @@ func TestTableIsTheModel(t *testing.T) {
 					delete(model, k)
 				}
 			case 5:
-				table.Drop(w)
+				for most := rapid.IntRange(1, 3).Draw(t, "step"); !table.DropSome(w, most); {
+				}
 				maps.DeleteFunc(model, func(k key, _ Mode) bool { return k.w == w })
 			case 6, 7:
 				got, want = table.Changed(p, nil), hit(p, Data, Data|Persistent|Recursive, true)
@@ -220,6 +221,49 @@ func TestTableIsTheModel(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestDropInSteps: a watcher that has very many watches is forgotten in steps, in each so much that it comes to an end soon,
+// and nothing of anybody else's; what fires in between is no matter.
+func TestDropInSteps(t *testing.T) {
+	const paths, step = 1000, 64
+	table := New()
+	path := func(i int) string { return fmt.Sprintf("/p%d", i) }
+	for i := range paths {
+		table.Add(1, path(i), Data|Recursive)
+		table.Add(2, path(i), Child)
+		if i%3 == 0 {
+			table.Remove(1, path(i), Any)
+			table.Add(1, path(i), Child) // it is on its list twice
+		}
+	}
+	steps := 1
+	for ; !table.DropSome(1, step); steps++ {
+		before := 0
+		table.Each(func(_ string, w uint64, _ Mode) {
+			if w == 1 {
+				before++
+			}
+		})
+		if most := paths - steps*step/2; before > most || before == 0 {
+			t.Fatalf("%d paths after %d steps", before, steps)
+		}
+		table.Deleted(path(7*steps), nil)
+	}
+	if steps < paths/step {
+		t.Errorf("%d steps", steps)
+	}
+	watchers, watched, total := table.Counts()
+	if fired := steps - 1; watchers != 1 || watched != paths-fired || total != paths-fired || table.recursive != 0 {
+		t.Errorf("%d watchers, %d paths, %d watches, %d recursive", watchers, watched, total, table.recursive)
+	}
+	if !table.DropSome(1, step) || len(table.left) != 1 {
+		t.Errorf("places left: %v", table.left)
+	}
+	table.Add(3, "/x", Data)
+	if got := table.Changed("/x", nil); !slices.Equal(got, []uint64{3}) {
+		t.Errorf("%v", got)
+	}
 }
 
 func BenchmarkFireNothing(b *testing.B) {
