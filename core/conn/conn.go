@@ -37,8 +37,9 @@ type Conn struct {
 	port  Port // nil: nc is a real one, and a goroutine reads it
 	since time.Time
 	count *int // connections of the listener
-	// placed: it counts against the limits. The places' lock guards it, and count.
-	placed bool
+	// placed: it counts against the limits; lingers: it does not any more, and is open still. The
+	// places' lock guards them, and count.
+	placed, lingers bool
 
 	client Client
 	input

@@ -637,6 +637,37 @@ func TestCloseSent(t *testing.T) {
 	r.until("all to be closed", func() bool { return r.s.Len() == 0 })
 }
 
+// TestFewLinger: connections on which all is said stay open for a moment, for their clients to take it, and count
+// against no limit. Clients that don't close their side can't have more of them than there are descriptors for.
+func TestFewLinger(t *testing.T) {
+	const may, many = 10, 400
+	r := start(t, func(c *Config) { c.MaxPerIP = 2 })
+	r.s.places.mu.Lock()
+	r.s.places.mayLinger = may
+	r.s.places.mu.Unlock()
+	for range many {
+		c := r.hello()
+		write(t, c, frame("last"))
+		r.until("the place", func() bool {
+			r.s.places.mu.Lock()
+			defer r.s.places.mu.Unlock()
+			if n := r.s.places.lingering; n > may {
+				t.Fatalf("%d linger", n)
+			}
+			return len(r.s.places.perIP) == 0
+		})
+		if n := r.s.Len(); n > many/4 { // some are closed, and not forgotten yet
+			t.Fatalf("%d are open", n)
+		}
+	}
+	r.until("the last of them to go", func() bool { return r.s.Len() == 0 })
+	r.s.places.mu.Lock()
+	defer r.s.places.mu.Unlock()
+	if n := r.s.places.lingering; n != 0 {
+		t.Errorf("%d linger", n)
+	}
+}
+
 func TestFourLetterWords(t *testing.T) {
 	r := start(t, func(c *Config) {
 		c.FourLetter = func(word string, nc net.Conn) bool {

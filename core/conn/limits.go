@@ -9,6 +9,9 @@ import (
 // linesPerSecond bounds the log lines that clients can cause.
 const linesPerSecond = 10
 
+// unlimited is the reserve of descriptors where there is no limit to them.
+const unlimited = 1 << 16
+
 // A limiter passes so many lines a second and says how many it left out.
 type limiter struct {
 	log *slog.Logger

@@ -148,9 +148,9 @@ func (c *Conn) shutLocked() {
 		return
 	}
 	c.shut = true
-	c.srv.places.giveBack(c)
+	may := c.srv.places.linger(c)
 	half, ok := c.nc.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
+	if !may || !ok || half.CloseWrite() != nil {
 		c.closeLocked(nil)
 		return
 	}

@@ -7,9 +7,15 @@ import (
 
 // Places are those that connections take of the limits. A connection gives its own back before its client can see that it is
 // closed: who has closed one may open another at once. The lock is taken with a connection's held.
+//
+// One that has given its place back may stay for a moment, for the client to take what was sent: of those there is
+// a bound too, else they could be as many as a client opens in that moment, whatever the limits, and take the
+// descriptors that files and other servers need.
 type places struct {
 	mu    sync.Mutex
 	perIP map[netip.Addr]int
+
+	lingering, mayLinger int
 }
 
 // take gives c a place, or says why there is none.
@@ -30,9 +36,31 @@ func (p *places) take(c *Conn, perIP, all int) (why string) {
 	return ""
 }
 
+// linger gives back the place of c, and says whether c may stay for a moment.
+func (p *places) linger(c *Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.release(c)
+	if p.lingering >= p.mayLinger {
+		return false
+	}
+	p.lingering++
+	c.lingers = true
+	return true
+}
+
+// giveBack says that c is closed.
 func (p *places) giveBack(c *Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.release(c)
+	if c.lingers {
+		c.lingers = false
+		p.lingering--
+	}
+}
+
+func (p *places) release(c *Conn) {
 	if !c.placed {
 		return
 	}

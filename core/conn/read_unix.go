@@ -81,13 +81,14 @@ func (c *Conn) write(b []byte, wait bool) ([]byte, error) {
 	return left, err
 }
 
-// descriptors is how many connections the limit of open files leaves room for,
-// with a reserve for peers, files and modules; 0 if there is no limit.
-func descriptors() int {
+// descriptors is how many connections the limit of open files leaves room for, 0 if there is no limit, and
+// how many it keeps in reserve for peers, files and modules.
+func descriptors() (conns, spare int) {
 	var r syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil || r.Cur > 1<<30 {
-		return 0
+		return 0, unlimited
 	}
 	n := int(r.Cur)
-	return max(n-max(n/8, 128), n/2)
+	conns = max(n-max(n/8, 128), n/2)
+	return conns, n - conns
 }

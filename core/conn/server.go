@@ -126,12 +126,13 @@ func NewServer(cfg Config) *Server {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	if n := descriptors(); n > 0 && (cfg.Max <= 0 || cfg.Max > n) {
+	n, spare := descriptors()
+	if n > 0 && (cfg.Max <= 0 || cfg.Max > n) {
 		cfg.Max = n
 	}
 	return &Server{
 		cfg: cfg, cold: make(chan struct{}, coldAtOnce()), log: limiter{log: cfg.Log, now: cfg.Now},
-		listeners: map[net.Listener]*int{}, conns: map[uint64]*Conn{}, places: places{perIP: map[netip.Addr]int{}},
+		listeners: map[net.Listener]*int{}, conns: map[uint64]*Conn{}, places: places{perIP: map[netip.Addr]int{}, mayLinger: spare / 4},
 	}
 }
 
