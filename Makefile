@@ -95,6 +95,9 @@ NEMESISTIME ?= 15m
 nemesis: setup ## real processes hurt in every way, and what their clients saw judged; NEMESISTIME=2h NEMESISFLAGS="-run TestSoak -nemesis.for=1h" goes on
 	go test -count=1 -timeout 5m -p 1 ./test/nemesis/proxy ./test/nemesis/netns
 	go test -v -count=1 -timeout $(NEMESISTIME) ./test/nemesis $(NEMESISFLAGS)
+ifeq ($(NEMESISFLAGS),)
+	ZKCORE_TEST_CONSENSUS=process:raft ZKCORE_TEST_STORAGE=process:bolt go test -v -count=1 -timeout $(NEMESISTIME) ./test/nemesis -run 'TestNemesis$$' -nemesis.runs=1 -nemesis.length=15s
+endif
 
 conformance: setup ## tables of requests and answers, on Apache's servers and on zkcore
 	go test -count=1 -timeout 15m ./test/conformance
