@@ -228,8 +228,8 @@ func (t *Table) DropSome(w uint64, most int) (done bool) {
 	}
 	clear(own.on[left:])
 	own.on = own.on[:left]
-	if own.live > 0 {
-		return false
+	if left > 0 && own.live > 0 {
+		return false // what is left of the list may be of paths that w watches no more
 	}
 	t.leave(w, own)
 	return true
