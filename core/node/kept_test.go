@@ -3,7 +3,10 @@ package node
 import (
 	"bytes"
 	"errors"
+	"log/slog"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -104,6 +107,56 @@ func TestStoreThatWasNotInUse(t *testing.T) {
 	q := r.connect()
 	q.must(proto.OpGetData, get("/a"))
 	q.must(proto.OpGetData, get("/b"))
+}
+
+// A lateWorld is the real one, later.
+type lateWorld struct {
+	World
+	by atomic.Int64
+}
+
+func (w *lateWorld) Clock() int64 { return w.World.Clock() + w.by.Load() }
+
+// A slowStore takes longer for each commit than a server is silent about.
+type slowStore struct {
+	*keptStore
+	w *lateWorld
+}
+
+func (s slowStore) Commit(b *storage.Batch) error {
+	s.w.by.Add(int64(sayEvery))
+	return s.keptStore.Commit(b)
+}
+
+// TestLongImportIsSeen: a server that fills its store from a snapshot for long says how far it is.
+func TestLongImportIsSeen(t *testing.T) {
+	dir := t.TempDir()
+	r := start(t, consensus.Leading, false, func(c *Config) { c.DataDir = dir })
+	r.connect().must(proto.OpCreate, create("/a", 0))
+	if _, err := r.n.pinAndWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var log bytes.Buffer
+	r = start(t, consensus.Leading, false, func(c *Config) {
+		w := &lateWorld{World: newWorld()}
+		c.DataDir, c.World = dir, w
+		c.OpenStorage = func(storage.Config) (storage.Store, error) { return slowStore{newKeptStore(), w}, nil }
+		c.Log = slog.New(slog.NewTextHandler(writerFunc(func(b []byte) (int, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			return log.Write(b)
+		}), nil))
+	})
+	r.connect().must(proto.OpGetData, get("/a"))
+	mu.Lock()
+	defer mu.Unlock()
+	if !strings.Contains(log.String(), `msg="filling the store" from=snapshot.`) || !strings.Contains(log.String(), " znodes=") {
+		t.Errorf("the server is silent about it:\n%s", log.String())
+	}
 }
 
 // TestStoreOfOtherOptions: what was made where there are no TTL nodes means something else where

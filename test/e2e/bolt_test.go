@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -53,6 +55,44 @@ func TestBoltKillStandalone(t *testing.T) {
 	m, err := s.Monitor()
 	if err != nil || m["zk_digest_mismatches_count"] != "0" {
 		t.Errorf("%v, %s digest mismatches", err, m["zk_digest_mismatches_count"])
+	}
+}
+
+// TestBoltReplayIsBounded: what a killed server has to read from its log is at most what may gather, whatever
+// it has written, and however seldom it writes its file for the time that passed.
+func TestBoltReplayIsBounded(t *testing.T) {
+	const bound = 100 // each create is one record at least
+	e := harness.Start(t, harness.Options{Extra: bolt(map[string]string{
+		"zkcore.storage.bolt.gatherRecords": strconv.Itoa(bound), "zkcore.storage.bolt.flushIntervalMs": "3600000", "snapCount": "100000",
+	})})
+	s := e.Servers[0]
+	c := connect(t, s.Addr())
+	opened := regexp.MustCompile(`state opened in the store.*\bzxid=0x([0-9a-f]+)`)
+	written := 0
+	for range 3 {
+		var last int64
+		for range 2*bound + rand.IntN(bound) {
+			last = must(t, c, client.CreateOp{Path: fmt.Sprintf("/n%05d", written)}).Zxid
+			written++
+		}
+		s.Kill9()
+		before := len(opened.FindAllString(s.Log(), -1))
+		s.Restart()
+		lines := opened.FindAllStringSubmatch(s.Log(), -1)
+		if len(lines) != before+1 {
+			t.Fatalf("%d starts began with the store's state, want %d", len(lines), before+1)
+		}
+		at, err := strconv.ParseInt(lines[before][1], 16, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%d txns to replay", last-at)
+		if last-at > bound {
+			t.Errorf("%d txns were in the log alone, want at most %d", last-at, bound)
+		}
+		if n := len(must(t, c, client.ChildrenOp{Path: "/"}).Children); n != written+1 { // and /zookeeper
+			t.Errorf("%d znodes, want %d", n, written+1)
+		}
 	}
 }
 

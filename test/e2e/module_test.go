@@ -154,6 +154,40 @@ func TestModuleKilledAlone(t *testing.T) {
 	l.check(s, "/load")
 }
 
+// TestModuleIsMissed: between the death of a module and the start of the next one nobody is served.
+func TestModuleIsMissed(t *testing.T) {
+	e := harness.Start(t, asProcesses(1, 3000))
+	s := e.Servers[0]
+	c := connect(t, s.Addr())
+	must(t, c, client.CreateOp{Path: "/n"})
+	missing := func() bool { return modulePids(t, s)[plugins.KindStorage] == 0 }
+	asked := 0
+	for crash := 1; asked < 5; crash++ { // the next one is waited for longer after each
+		if err := syscall.Kill(modulePid(t, s, plugins.KindStorage), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the server says that its module is gone", func() bool { return strings.Count(s.Log(), moduleLine) == crash })
+		for missing() {
+			ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+			r, err := c.Do(ctx, client.GetOp{Path: "/n"})
+			cancel()
+			srvr, _ := s.FourLetter("srvr") // it may not even be listening
+			if !missing() {
+				break
+			}
+			asked++
+			if err == nil {
+				t.Errorf("a server without its store reads %+v", r.Stat)
+			}
+			if strings.Contains(srvr, "Mode:") {
+				t.Errorf("a server without its store serves:\n%s", srvr)
+			}
+		}
+		s.Await()
+	}
+	must(t, c, client.GetOp{Path: "/n"})
+}
+
 // TestModulesEndWithTheServer: however a server ends, its modules do.
 func TestModulesEndWithTheServer(t *testing.T) {
 	e := harness.Start(t, asProcesses(1, 3000))
