@@ -19,16 +19,23 @@ var rewriteFlag = flag.Bool("conformance.rewrite", false, "write what the server
 type target struct {
 	name  string
 	label string // of its own answers
+	group string // of several targets, for rows that are not for them; or ""
 	start func(t *testing.T, c *configuration) *harness.Ensemble
 }
 
 var targets = []target{
-	{"3.9.5", "", func(t *testing.T, c *configuration) *harness.Ensemble { return c.apache(t, harness.ApacheRelease(t)) }},
-	{"3.8", "3.8", func(t *testing.T, c *configuration) *harness.Ensemble { return c.apache(t, harness.ApacheClasspath(t)) }},
-	{"zkcore-mem", "zkcore", func(t *testing.T, c *configuration) *harness.Ensemble { return c.zkcore(t, "zab", "mem") }},
-	{"zkcore-bolt", "zkcore", func(t *testing.T, c *configuration) *harness.Ensemble { return c.zkcore(t, "zab", "bolt") }},
-	{"zkcore-raft", "zkcore", func(t *testing.T, c *configuration) *harness.Ensemble { return c.ensemble(t, "raft", "mem") }},
+	{"3.9.5", "", "", func(t *testing.T, c *configuration) *harness.Ensemble { return c.apache(t, harness.ApacheRelease(t)) }},
+	{"3.8", "3.8", "", func(t *testing.T, c *configuration) *harness.Ensemble { return c.apache(t, harness.ApacheClasspath(t)) }},
+	{"zkcore-mem", "zkcore", "", func(t *testing.T, c *configuration) *harness.Ensemble { return c.zkcore(t, "zab", "mem") }},
+	{"zkcore-bolt", "zkcore", "", func(t *testing.T, c *configuration) *harness.Ensemble { return c.zkcore(t, "zab", "bolt") }},
+	{"zkcore-raft", "zkcore", ensembles, func(t *testing.T, c *configuration) *harness.Ensemble { return c.ensemble(t, "raft", "mem") }},
+	{"zkcore-processes", "zkcore", ensembles, func(t *testing.T, c *configuration) *harness.Ensemble {
+		return c.ensemble(t, "process:raft", "process:bolt")
+	}},
 }
+
+// ensembles are the targets that are no standalone server.
+const ensembles = "zkcore-ensemble"
 
 func TestConformance(t *testing.T) {
 	tables := allTables(t)

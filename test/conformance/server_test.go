@@ -144,10 +144,10 @@ func (c *configuration) write(w *txnlog.SnapshotWriter) error {
 // ensemble is three servers. A server that stands alone has no use for a consensus module: it takes three to see one at
 // work, or one that has an ensemble to itself. Clients know one of them, whoever leads.
 func (c *configuration) ensemble(t *testing.T, consensus, storage string) *harness.Ensemble {
-	extra := c.settings()
-	extra["consensus"], extra["storage"] = consensus, storage
+	opt := harness.Options{TickTimeMS: tickMS, Consensus: consensus, Storage: storage, Extra: c.settings()}
 	if c.one {
-		return c.start(t, harness.Options{TickTimeMS: tickMS, Extra: extra})
+		return c.start(t, opt)
 	}
-	return harness.Start(t, harness.Options{Servers: 3, TickTimeMS: tickMS, InitLimit: 100, SyncLimit: 50, Extra: extra})
+	opt.Servers, opt.InitLimit, opt.SyncLimit = 3, 100, 50
+	return harness.Start(t, opt)
 }

@@ -182,11 +182,11 @@ func (s *step) rewrite(label string, got []string) {
 }
 
 // excluded says that what has these notes, a row or below its head a table, is not for a target: "! not on 3.8:
-// before …". It may be called by its label or its name.
+// before …". It may be called by its label, its name or its group.
 func (tg *target) excluded(notes []string) bool {
 	named := func(rest string) bool {
 		who, _, _ := strings.Cut(rest, ": ")
-		return who == tg.label || who == tg.name
+		return who == tg.label || who == tg.name || who == tg.group
 	}
 	return slices.ContainsFunc(notes, func(n string) bool {
 		if who, ok := strings.CutPrefix(n, "! not on "); ok {
