@@ -132,8 +132,10 @@ func init() {
 			return m.up
 		}},
 		{"bit rot", 2, func(w *world, m *machine) bool {
-			// The rest has all that was acked: one at a time, of three at least.
-			if w.rotten || !m.up || w.plan.voters < 3 || !m.mayLose() {
+			// The rest has all that was acked: one at a time, of three at least. And log and store are
+			// not hurt both: a server that begins with its store does not read the log below that, and
+			// goes on to acknowledge what it could not recover without it.
+			if w.rotten || !m.up || m.shelf.harm || w.plan.voters < 3 || !m.mayLose() {
 				return false
 			}
 			held := m.disk.kept()

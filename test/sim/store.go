@@ -145,6 +145,15 @@ func (v *shelvedView) Release() {
 	}
 }
 
+// Reset implements storage.Store: the file is another one then, which nobody has hurt.
+func (o *shelved) Reset() error {
+	err := o.Store.Reset()
+	if err == nil {
+		o.m.shelf.harm = false
+	}
+	return err
+}
+
 // Close implements storage.Store.
 func (o *shelved) Close() error {
 	if n := len(o.views); n > 0 && !o.m.disk.failed {
