@@ -291,7 +291,9 @@ func takeOver(fsys vfs.FS, cfg consensus.Config, st *protocol.State) error {
 	if err := fsys.SyncDir(dir); err != nil {
 		return err
 	}
-	st.TakeOver(len(voters(cfg)), isObserver(cfg))
+	// Whether it has all that this server acknowledged on an earlier disk nobody knows any more: who had no
+	// vote has none.
+	st.TakeOver()
 	return nil
 }
 

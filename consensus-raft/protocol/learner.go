@@ -288,7 +288,13 @@ func (m *Member) takeOver() {
 	m.rn = nil
 	m.life++
 	m.restoring, m.doubt = false, false
-	m.st.TakeOver(len(m.cfg.Voters), !m.cfg.voter(m.cfg.ID))
+	m.st.TakeOver()
+	// One that was asked for by a server that takes part in nothing has all that this one may have had. To
+	// one that has heard what there is, and takes part, the leader sends what its node has: it may be less,
+	// after a restart, and the rest follows.
+	if !m.elect.heardAll || !at.before(m.elect.best) {
+		m.st.Complete(len(m.cfg.Voters), !m.cfg.voter(m.cfg.ID))
+	}
 	m.log.base, m.log.starts = m.st.Base, m.st.Starts
 	m.st.Base, m.st.Starts = Point{}, nil
 	m.log.window, m.log.bytes = nil, 0

@@ -699,3 +699,58 @@ func TestCutOffFollowerDisturbsNobody(t *testing.T) {
 		}
 	}
 }
+
+// TestSnapshotBelowWhatWasHeard: a server on a new disk has heard what the others have, and takes part. The leader, which was
+// restarted, sends what its node has, and the rest as its log. If power is lost between the two, the server has no vote: the rest
+// was committed with its own acknowledgement, on the disk that is gone.
+func TestSnapshotBelowWhatWasHeard(t *testing.T) {
+	n := startAll(t, 3)
+	lead := n.leader()
+	away := n.hosts[n.ids[(slices.Index(n.ids, lead.id)+1)%3]]
+	lost := n.hosts[n.ids[(slices.Index(n.ids, lead.id)+2)%3]]
+	at := lead.propose(lead.role.Last+1, 20)
+	n.until("all have it", func() bool { return away.last() == at && lost.last() == at && lead.last() == at })
+	away.stop()
+	lead.cfg.KeepCount, lead.m.log.keep = 0, 0
+	lead.state = slices.Clone(lead.given)
+	lead.m.Checkpoint(n.now, at, at)
+	lead.run()
+	z := lead.propose(at+1, 5)
+	n.until("the two have it", func() bool { return lost.last() == z && lead.last() == z })
+	lead.stop()
+	lost.stop()
+	lead.known = at
+	lost.file, lost.log, lost.state, lost.known = nil, nil, nil, 0
+	away.start()
+	lead.start()
+	lost.holds = true
+	lost.start()
+	n.until("the snapshot is there", func() bool { return len(lost.held) > 0 })
+	lost.holds, lost.held = false, nil
+	lost.given, lost.state = slices.Clone(lost.taken), slices.Clone(lost.taken)
+	lost.m.Restored(n.now, nil)
+	lost.run()
+	lost.lazy = true // the log waits for the disk
+	for range 10 {
+		n.step()
+	}
+	if got := lost.state[len(lost.state)-1].Zxid; got != at || len(lost.log) > 0 {
+		t.Fatalf("it has a snapshot at %v and %d txns, want one at %v and none", got, len(lost.log), at)
+	}
+	lead.stop()
+	lost.stop()
+	lost.lazy = false
+	lost.start()
+	for range 3000 {
+		n.step()
+		if away.role.State != consensus.Looking || lost.role.State != consensus.Looking {
+			t.Fatalf("the two have a leader, and %v was committed", z)
+		}
+	}
+	lead.start()
+	n.until("all have it", func() bool { return away.last() == z && lost.last() == z && lead.last() == z })
+	n.until("it counts again", func() bool {
+		s, err := DecodeState(lost.file)
+		return err == nil && s.Standing == Proven
+	})
+}

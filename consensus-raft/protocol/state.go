@@ -267,22 +267,26 @@ func (f *Found) Check() error {
 }
 
 // TakeOver makes the pending snapshot, which is the node's state now, what the log
-// continues, and says what this server is worth with it.
-func (s *State) TakeOver(voters int, observer bool) {
+// continues.
+func (s *State) TakeOver() {
 	t := terms{}
 	t.reset(s.Pending)
 	s.Base, s.Starts = t.base, t.starts
 	if s.Term < s.Base.Term {
 		s.Term, s.Vote = s.Base.Term, 0
 	}
+	s.Pending = Point{}
+	s.Cut, s.CutTo = false, 0
+}
+
+// Complete says that this server has all that it can have acknowledged, on whatever disk.
+func (s *State) Complete(voters int, observer bool) {
 	if s.Standing == Blank || s.Standing == Lost {
 		s.Standing, s.Why = Proven, ""
 		if voters >= 5 && !observer {
 			s.Standing, s.Why = Settling, "the votes that it gave before are forgotten"
 		}
 	}
-	s.Pending = Point{}
-	s.Cut, s.CutTo = false, 0
 }
 
 // Zxid is the last txn at or before an entry, as far as the state file knows.
