@@ -15,9 +15,11 @@ import (
 
 var diskKinds []faultKind
 
+const newDisk = "new disk"
+
 func init() {
 	diskKinds = []faultKind{
-		{"new disk", 2, func(w *world, m *machine) bool {
+		{newDisk, 2, func(w *world, m *machine) bool {
 			if !m.mayLose() {
 				return false
 			}

@@ -1,6 +1,9 @@
 package sim
 
-import "math/rand/v2"
+import (
+	"math/rand/v2"
+	"strconv"
+)
 
 // A plan is what a seed draws: the ensemble, its configuration, its clients, and the harm.
 // Few plans have everything: what is rare in the sum is common in some runs.
@@ -103,5 +106,38 @@ func draw(seed uint64) plan {
 	p.readOnly = rand.New(rand.NewPCG(seed, 35)).IntN(4) == 0
 	p.drawWide(seed)
 	p.drawLocal(seed)
+	if seed >= Harsh {
+		p.harden(rand.New(rand.NewPCG(seed, 41)))
+	}
 	return p
+}
+
+// Harsh is the first of the seeds whose plans are about power and disks: what takes a disk that is lost, a restart and a
+// power cut at the wrong time is rare elsewhere.
+const Harsh = 1 << 60
+
+// harden has few clients, for more of it in a second of a processor, and snapshots all the time.
+func (p *plan) harden(r *rand.Rand) {
+	p.clients, p.pauseMS, p.pipeline = 2, 60+r.Int64N(200), 1+r.IntN(4)
+	p.locks, p.readers = min(p.locks, p.clients), min(p.readers, 1)
+	p.snapCount = 5 + r.IntN(60)
+	p.gapMS = 100 + r.Int64N(900)
+	if p.voters < 3 {
+		p.voters = 3
+	}
+	for i := range faultKinds {
+		for range 2 * r.IntN(3) {
+			switch faultKinds[i].name {
+			case "power", "power at an operation", "kill", "restart", "reset of a learner", "power of all", "power of all at an operation":
+				p.kinds = append(p.kinds, i)
+			}
+		}
+	}
+	p.diskMB, p.disksGapMS, p.disks = 1<<16, 500+r.Int64N(3000), []int{0} // new ones
+	if r.IntN(4) > 0 {
+		p.options["commitLogCount"] = strconv.Itoa(r.IntN(20)) // who is behind gets a snapshot
+	}
+	if r.IntN(2) == 0 {
+		p.voters, p.observers = 3, 0
+	}
 }

@@ -21,6 +21,7 @@ import (
 var (
 	seedsFlag = flag.Int("sim.seeds", 0, "how many seeds to run; 0: what the test says")
 	freshFlag = flag.Bool("sim.fresh", false, "TestSim runs seeds that nobody has seen before")
+	harshFlag = flag.Bool("sim.harsh", false, "the seeds of TestSim are those whose plans are about power and disks")
 	seedFlag  = flag.Uint64("sim.seed", 0, "run this seed alone, and write its trace to -sim.trace")
 	traceFlag = flag.String("sim.trace", "", "the file for the trace of -sim.seed; empty: the end of it is shown")
 	module    = flag.String("sim.module", "", "the consensus module; empty: each in its turn")
@@ -157,6 +158,9 @@ func TestSim(t *testing.T) {
 		if *freshFlag {
 			first = fresh()
 		}
+		if *harshFlag {
+			first += Harsh
+		}
 		hurt, done, ran := map[string]int{}, map[string]int{}, 0
 		for _, st := range stores(t) {
 			if *seedFlag != 0 {
@@ -186,24 +190,46 @@ func TestSim(t *testing.T) {
 				t.Errorf("nobody was hurt by a %s", damagedStore)
 			}
 		}
+		full := ran >= seedsPerModule*9/10 && !*harshFlag
 		for _, k := range slices.Concat(faultKinds, diskKinds) {
-			if ran >= seedsPerModule*9/10 && !t.Failed() && hurt[k.name] == 0 {
+			if full && !t.Failed() && hurt[k.name] == 0 {
 				t.Errorf("nobody was hurt by a %s", k.name)
 			}
 		}
 		for _, op := range allOps {
-			if ran >= seedsPerModule*9/10 && !t.Failed() && done[op.String()] == 0 {
+			if full && !t.Failed() && done[op.String()] == 0 {
 				t.Errorf("nobody was answered a %s", op)
 			}
 		}
 		for _, what := range ofLocals {
-			if ran >= seedsPerModule*9/10 && !t.Failed() && done[what] == 0 {
+			if full && !t.Failed() && done[what] == 0 {
 				t.Errorf("there were no %s", what)
 			}
 		}
 		t.Logf("%s: answered without an error: %v", m.Name, done)
 	}
 }
+
+// TestHarsh runs seeds whose plans are about power and disks: the first ones, as TestSim does.
+func TestHarsh(t *testing.T) {
+	for _, m := range chosen(t) {
+		seed := uint64(Harsh)
+		for _, st := range stores(t) {
+			end := seed + uint64(harshPerModule*st.Share/100)
+			sum := many(t, m, st, func() (uint64, bool) {
+				seed++
+				return seed, seed <= end
+			})
+			seed = end
+			if !t.Failed() && sum.Kinds[newDisk] == 0 {
+				t.Errorf("%s on %s: nobody was hurt by a %s", m.Name, st.Name, newDisk)
+			}
+		}
+	}
+}
+
+// harshPerModule is how many seeds TestHarsh runs for each module.
+const harshPerModule = 300
 
 // allOps are the operations that clients have; reconfig comes to nothing, and pings have their own way.
 var allOps = []proto.Op{
@@ -278,11 +304,11 @@ func TestSoak(t *testing.T) {
 		return
 	}
 	end := time.Now().Add(*forFlag)
-	seed := fresh()
-	first := seed
+	seed, other := fresh(), fresh()+Harsh
 	for time.Now().Before(end) && !t.Failed() {
 		for _, m := range chosen(t) {
 			for _, st := range stores(t) {
+				first := seed + 1
 				round := time.Now().Add(min(time.Minute, time.Until(end)))
 				sum := many(t, m, st, func() (uint64, bool) {
 					seed++
@@ -291,5 +317,6 @@ func TestSoak(t *testing.T) {
 				fmt.Printf("%s %s on %s: seeds %d to %d: %v\n", time.Now().Format(time.TimeOnly), m.Name, st.Name, first, seed, &sum)
 			}
 		}
+		seed, other = other, seed // each second round is harsh
 	}
 }
