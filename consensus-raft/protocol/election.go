@@ -198,12 +198,15 @@ func (m *Member) ahead(from ServerID, k *pb.Message) bool {
 	return theirs.before(mine) || !mine.before(theirs) && m.cfg.ID < from
 }
 
+// short says that this server, which may have forgotten something, has less than others had.
+func (m *Member) short() bool { return m.st.Standing == Blank && m.end().before(m.elect.best) }
+
 // mayLead says whether it may be elected.
 func (m *Member) mayLead() bool {
 	if m.rn == nil || m.leader != nil || !m.cfg.voter(m.cfg.ID) || !m.part() || !m.mayVote() || m.leaving {
 		return false
 	}
-	if m.st.Standing == Blank && m.end().before(m.elect.best) {
+	if m.short() {
 		return false
 	}
 	return m.now >= m.elect.avoid || len(m.cfg.Voters) == 1

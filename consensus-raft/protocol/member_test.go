@@ -754,3 +754,72 @@ func TestSnapshotBelowWhatWasHeard(t *testing.T) {
 		return err == nil && s.Standing == Proven
 	})
 }
+
+// TestHandsOverToANewDisk: a leader knows what a server acknowledged, and not at once that it has another disk now. When it is stopped
+// in that moment it hands over to that server, which has heard that others have more than it has, and does not stand.
+func TestHandsOverToANewDisk(t *testing.T) {
+	n := newNetwork(t, 3)
+	for _, id := range n.ids {
+		n.hosts[id].start()
+	}
+	var lead *host
+	n.until("one is elected", func() bool {
+		for _, id := range n.ids {
+			if h := n.hosts[id]; h.m.leader != nil {
+				lead = h
+			}
+		}
+		return lead != nil
+	})
+	empty := n.hosts[n.ids[(slices.Index(n.ids, lead.id)+1)%3]]
+	lost := n.hosts[n.ids[(slices.Index(n.ids, lead.id)+2)%3]]
+	n.cut[[2]ServerID{lead.id, empty.id}], n.cut[[2]ServerID{empty.id, lead.id}] = true, true
+	n.until("it leads", func() bool { return lead.role.State == consensus.Leading && lost.role.State == consensus.Following })
+	z := lead.propose(lead.role.Last+1, 20)
+	n.until("the two have it", func() bool { return lead.last() == z && lost.last() == z })
+	if len(empty.log) > 0 || empty.m.log.last > 0 {
+		t.Fatalf("the third one has %d txns", len(empty.log))
+	}
+	lost.stop()
+	lost.file, lost.log, lost.state, lost.known = nil, nil, nil, 0
+	n.cut[[2]ServerID{lead.id, empty.id}], n.cut[[2]ServerID{empty.id, lead.id}] = false, false
+	lost.start()
+	n.settle()
+	clear(lead.dials)
+	n.next++
+	n.conns[n.next] = &wire{lead, lost}
+	lost.m.Accepted(n.now, n.next, "host")
+	lead.m.Linked(n.now, lost.id, n.next, "host")
+	lead.run()
+	for !lead.m.leader.peer(lost.id).ready {
+		fn := n.queue[0]
+		n.queue = n.queue[1:]
+		fn()
+	}
+	if !lost.m.part() || lost.m.st.Standing != Blank {
+		t.Fatalf("it takes part: %v, and is %v", lost.m.part(), lost.m.st.Standing)
+	}
+	lead.m.Leave(n.now)
+	lead.run()
+	for range 20 { // what is appended is refused, and sent anew, until a heartbeat tells what is missing
+		for i := 0; i < 100 && len(n.queue) > 0; i++ {
+			fn := n.queue[0]
+			n.queue = n.queue[1:]
+			fn()
+		}
+		n.now += 10 * Millisecond
+		for _, h := range []*host{lead, empty, lost} {
+			h.m.Tick(n.now)
+			h.run()
+		}
+	}
+	for range 300 {
+		n.step()
+		if lost.m.leader != nil || empty.m.leader != nil {
+			t.Fatalf("one without data was elected, and %v was committed", z)
+		}
+	}
+	lead.stop()
+	lead.start()
+	n.until("all have it", func() bool { return lead.last() == z && lost.last() == z && empty.last() == z })
+}

@@ -44,7 +44,8 @@ func (m *Member) fromLeader(l *learner, k *pb.Message) string {
 			return why
 		}
 	case pb.MsgTimeoutNow:
-		if !m.mayVote() {
+		// A leader that has not noticed yet that this is another disk goes by what was acknowledged on the old one.
+		if !m.mayVote() || m.short() {
 			return ""
 		}
 	default:
