@@ -176,14 +176,24 @@ func (m *Member) heardOne(from ServerID) {
 	m.elect.at = m.now + Time(m.cfg.Rand(int64(200*Millisecond)))
 }
 
+// lapse is how long a vote that was given is of use: a candidate asks anew or gives up within two election
+// timeouts, whatever happens, and twice that is long enough.
+func (m *Member) lapse() Time { return 4 * m.cfg.Silence }
+
+// forgetful says that somebody may be a candidate still with a vote that this server gave on a disk that is
+// gone. What it acknowledged now to a leader of a term before, that one might lack. With less than five voters
+// the leader's round without this server shows that there is none.
+func (m *Member) forgetful() bool {
+	return (m.st.Standing == Blank || m.st.Standing == Lost) && !m.part() && len(m.cfg.Voters) >= 5 && m.cfg.voter(m.cfg.ID) &&
+		m.now-m.elect.born <= m.lapse()
+}
+
 // mayVote says whether this server may take part in an election now.
 func (m *Member) mayVote() bool {
 	if m.full || m.restoring || m.leaving && m.leader == nil {
 		return false
 	}
-	// A candidate that has its vote from before asks anew within two election timeouts, whatever
-	// happens: twice that is long enough.
-	return m.st.Standing != Settling || m.now-m.elect.born > 4*m.cfg.Silence
+	return m.st.Standing != Settling || m.now-m.elect.born > m.lapse()
 }
 
 // ahead says whether this server, which asks for votes itself, goes before another one that
@@ -248,6 +258,7 @@ func (m *Member) slept(gap Time) {
 	m.elect.at = max(m.elect.at, m.now) + min(gap, 4*m.cfg.Silence)/4 + m.cfg.Silence/4
 	if m.rn != nil && m.rn.BasicStatus().RaftState == raft.StateCandidate {
 		// Votes for it may have been forgotten by now, with a disk: it asks anew.
+		m.elect.stood = m.now
 		m.rn.Campaign()
 	}
 	if l := m.leader; l != nil && !l.established {

@@ -153,6 +153,8 @@ func (m *Member) greet(c Conn, f *Frame) string {
 		return "the disk is full"
 	case m.rn == nil:
 		return "this server is not ready"
+	case m.forgetful():
+		return "this server has forgotten whom it voted for, and waits until that counts for nothing"
 	}
 	known := m.st.Term
 	if s := m.rn.BasicStatus(); s.GetTerm() > known {

@@ -590,6 +590,12 @@ func (m *Member) beat() {
 	if m.rn == nil {
 		return
 	}
+	if m.rn.BasicStatus().RaftState == raft.StateCandidate && m.now-m.elect.stood > 2*m.cfg.Silence {
+		// It consented to others meanwhile, or may not lead any more. Votes for it may have been forgotten by
+		// now, with a disk.
+		m.rebuild(nil)
+		return
+	}
 	if m.leader != nil {
 		m.rn.Tick()
 		m.leader.beat()

@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+
 	"github.com/zkcore/zkcore/plugins/consensus"
 )
 
@@ -822,4 +825,101 @@ func TestHandsOverToANewDisk(t *testing.T) {
 	lead.stop()
 	lead.start()
 	n.until("all have it", func() bool { return lead.last() == z && lost.last() == z && empty.last() == z })
+}
+
+// TestVoteOfALostDisk: of five, one votes for a candidate and loses its disk. A leader of the term before gives it everything, and
+// what it acknowledges then is committed, while the candidate waits for one more vote still.
+func TestVoteOfALostDisk(t *testing.T) {
+	n := startAll(t, 5)
+	lead := n.leader()
+	i := slices.Index(n.ids, lead.id)
+	cand, lost, slow := n.hosts[n.ids[(i+1)%5]], n.hosts[n.ids[(i+2)%5]], n.hosts[n.ids[(i+3)%5]]
+	z := lead.propose(lead.role.Last+1, 5)
+	n.until("all have it", func() bool { return cand.last() == z && lost.last() == z && slow.last() == z && lead.last() == z })
+	apart := func(a, b *host, on bool) {
+		n.cut[[2]ServerID{a.id, b.id}], n.cut[[2]ServerID{b.id, a.id}] = on, on
+		for c, w := range n.conns {
+			if on && w.other(a) == b && (w.from == a || w.to == a) {
+				n.breaks(c)
+			}
+		}
+	}
+	// Three lose the leader for a moment, and one of them stands.
+	for _, h := range []*host{cand, lost, slow} {
+		apart(lead, h, true)
+	}
+	cand.m.elect.at = n.now
+	cand.lazy = true
+	n.step()
+	n.cut[[2]ServerID{cand.id, slow.id}] = true // this message comes late
+	cand.lazy = false
+	cand.write()
+	cand.run()
+	n.settle()
+	s, err := DecodeState(lost.file)
+	if err != nil || s.Vote != cand.id || cand.m.leader != nil {
+		t.Fatalf("it voted for %d (%v)", s.Vote, err)
+	}
+	late := Frame{Kind: Vote, Raft: &pb.Message{Type: pb.MsgVote.Enum(), Term: new(s.Term), LogTerm: new(cand.m.end().Term), Index: new(cand.m.end().Index)}}
+	lost.stop()
+	lost.file, lost.log, lost.state, lost.known = nil, nil, nil, 0
+	apart(cand, lost, true)
+	apart(lead, lost, false)
+	apart(lead, slow, false)
+	lost.start()
+	for range 30 {
+		n.step()
+	}
+	if slow.role.State != consensus.Following || cand.m.rn.BasicStatus().RaftState != raft.StateCandidate {
+		t.Fatalf("%v, and %v", slow.role, cand.m.rn.BasicStatus())
+	}
+	apart(lead, slow, true)
+	w := lead.propose(z+1, 5)
+	n.settle()
+	n.cut[[2]ServerID{cand.id, slow.id}] = false
+	slow.m.Mailed(n.now, cand.id, n.pass(late))
+	slow.run()
+	n.settle()
+	if lead.last() == w && cand.m.leader != nil {
+		t.Fatalf("%v is committed, and one leads that does not have it", w)
+	}
+	n.cut = map[[2]ServerID]bool{}
+	w = n.leader().last()
+	n.until("all have the same", func() bool {
+		return !slices.ContainsFunc(n.ids, func(id ServerID) bool { return n.hosts[id].last() != w || n.hosts[id].role.State == consensus.Looking })
+	})
+}
+
+// TestCandidateGivesUp: whoever has lost its disk since may have forgotten a vote. So a candidate does not wait for long, also when
+// others want to stand meanwhile, to whom it consents.
+func TestCandidateGivesUp(t *testing.T) {
+	n := startAll(t, 5)
+	lead := n.leader()
+	i := slices.Index(n.ids, lead.id)
+	cand, other := n.hosts[n.ids[(i+1)%5]], n.hosts[n.ids[(i+2)%5]]
+	n.isolate(lead.id, true)
+	lead.stop()
+	cand.m.elect.at = n.now
+	cand.lazy = true
+	n.step()
+	for _, h := range []*host{cand, other} {
+		n.isolate(h.id, true)
+	}
+	n.cut[[2]ServerID{cand.id, other.id}], n.cut[[2]ServerID{other.id, cand.id}] = false, false
+	cand.lazy = false
+	cand.write()
+	cand.run()
+	cand.cfg.Rand = func(n int64) int64 { return n - 1 }
+	other.cfg.Rand = func(int64) int64 { return 0 }
+	since, term := n.now, uint64(0)
+	for end := n.now + 20*cand.cfg.Silence; n.now < end; {
+		n.step()
+		s := cand.m.rn.BasicStatus()
+		if s.RaftState != raft.StateCandidate || s.GetTerm() != term {
+			since, term = n.now, s.GetTerm()
+		}
+		if wait := n.now - since; wait > 5*cand.cfg.Silence/2 {
+			t.Fatalf("it is a candidate of term %d for %d ms", term, wait/Millisecond)
+		}
+	}
 }

@@ -48,6 +48,7 @@ func (m *Member) fromLeader(l *learner, k *pb.Message) string {
 		if !m.mayVote() || m.short() {
 			return ""
 		}
+		m.elect.stood = m.now
 	default:
 		return fmt.Sprintf("%v is nothing that a leader sends", k.GetType())
 	}
