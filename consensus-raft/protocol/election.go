@@ -141,7 +141,7 @@ func (m *Member) answerBid(to ServerID, echo uint64) {
 			term = max(term, m.rn.BasicStatus().GetTerm())
 		}
 		worth := m.st.Standing
-		if m.doubt {
+		if m.doubt && worth != Lost {
 			worth = Proven // the log is good
 		}
 		at := m.log.durable
@@ -171,6 +171,9 @@ func (m *Member) heardOne(from ServerID) {
 		// It has no vote left in the terms that it may have voted in.
 		m.st.Term, m.st.Vote = e.floor, m.cfg.ID
 		m.save(func() {})
+		m.rebuild(nil)
+	} else if m.rn != nil && m.rn.BasicStatus().GetTerm() < m.st.Term {
+		// raft did not hear of the leader that sends a snapshot, nor that this server's vote is its.
 		m.rebuild(nil)
 	}
 	m.elect.at = m.now + Time(m.cfg.Rand(int64(200*Millisecond)))

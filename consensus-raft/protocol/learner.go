@@ -257,7 +257,10 @@ func (l *learner) snapshot(at Point) string {
 		return ""
 	}
 	m.look()
-	m.restoring = true
+	// One that was asked for by a server that takes part in nothing has all that this one may have had. To
+	// one that takes part, though it only has heard what there is, the leader sends what its node has: it may
+	// be less, after a restart, and the rest follows.
+	m.restoring, m.complete = true, !m.part()
 	l.how = "SNAP"
 	if (m.st.Standing == Blank || m.st.Standing == Lost) && !m.part() && l.term >= m.st.Term {
 		// Whoever it voted for in this term, on a disk that is gone: this one was elected.
@@ -291,10 +294,7 @@ func (m *Member) takeOver() {
 	m.life++
 	m.restoring, m.doubt = false, false
 	m.st.TakeOver()
-	// One that was asked for by a server that takes part in nothing has all that this one may have had. To
-	// one that has heard what there is, and takes part, the leader sends what its node has: it may be less,
-	// after a restart, and the rest follows.
-	if !m.elect.heardAll || !at.before(m.elect.best) {
+	if m.complete || !at.before(m.elect.best) {
 		m.st.Complete(len(m.cfg.Voters), !m.cfg.voter(m.cfg.ID))
 	}
 	m.log.base, m.log.starts = m.st.Base, m.st.Starts

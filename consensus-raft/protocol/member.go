@@ -40,6 +40,7 @@ type Member struct {
 	elect election
 
 	restoring bool // a snapshot is on its way into the node
+	complete  bool // it has all that this server can have acknowledged, on whatever disk
 	doubt     bool // the node's state is wrong
 	doubtEnds Time
 	full      bool // the disk
@@ -164,6 +165,9 @@ func (m *Member) build(applied uint64) {
 // rebuild begins anew with the RawNode, as a follower, once all that it asked to be
 // written is on the disk. before, if set, is called right before.
 func (m *Member) rebuild(before func()) {
+	if m.rn == nil && before == nil {
+		return // it is being built already, perhaps over another state
+	}
 	m.rn = nil
 	m.life++
 	life, given := m.life, m.given

@@ -923,3 +923,109 @@ func TestCandidateGivesUp(t *testing.T) {
 		}
 	}
 }
+
+// TestDistrustWhileTakingOver: the node finds its state wrong while what it was given in place of that is being noted.
+func TestDistrustWhileTakingOver(t *testing.T) {
+	n := startAll(t, 3)
+	lead := n.leader()
+	f := n.hosts[n.ids[(slices.Index(n.ids, lead.id)+1)%3]]
+	f.stop()
+	z := lead.propose(lead.role.Last+1, 20)
+	n.until("delivered", func() bool { return lead.last() == z })
+	lead.m.log.keep = 0
+	lead.state = slices.Clone(lead.given)
+	lead.m.Checkpoint(n.now, z, z)
+	lead.run()
+	f.holds = true
+	f.start()
+	n.until("the snapshot is there", func() bool { return len(f.held) > 0 })
+	f.holds, f.held = false, nil
+	f.given, f.state = slices.Clone(f.taken), slices.Clone(f.taken)
+	f.lazy = true
+	f.m.Restored(n.now, nil)
+	f.run()
+	f.m.Distrust(n.now, "its digest differs")
+	f.run()
+	f.lazy = false
+	f.write()
+	f.run()
+	w := lead.propose(z+1, 1)
+	n.until("it has all", func() bool { return f.last() == w && f.role.State == consensus.Following })
+}
+
+// TestVoteForTheOneThatLeads: a server without data votes for the leader that it gets everything from, on its disk. That stays so when
+// it hears of what all have before it is there.
+func TestVoteForTheOneThatLeads(t *testing.T) {
+	n := startAll(t, 3)
+	lead := n.leader()
+	i := slices.Index(n.ids, lead.id)
+	lost, third := n.hosts[n.ids[(i+1)%3]], n.hosts[n.ids[(i+2)%3]]
+	z := lead.propose(lead.role.Last+1, 5)
+	n.until("all have it", func() bool { return lost.last() == z && third.last() == z && lead.last() == z })
+	lost.stop()
+	lost.file, lost.log, lost.state, lost.known = nil, nil, nil, 0
+	n.cut[[2]ServerID{lost.id, third.id}] = true
+	lost.holds = true
+	lost.start()
+	n.until("the snapshot is there", func() bool { return len(lost.held) > 0 })
+	vote := func() ServerID {
+		s, err := DecodeState(lost.file)
+		if err != nil || s.Term != uint64(lead.role.Epoch) {
+			t.Fatalf("%+v: %v", s, err)
+		}
+		return s.Vote
+	}
+	if got := vote(); got != lead.id {
+		t.Fatalf("it voted for %d", got)
+	}
+	n.cut = map[[2]ServerID]bool{}
+	n.until("it has heard all", func() bool { return lost.m.elect.heardAll })
+	for range 100 {
+		n.step()
+		if got := vote(); got == 0 {
+			t.Fatal("it may vote once more in this term")
+		}
+	}
+}
+
+// TestLostThatDoubts: a server that has lost something and distrusts its state as well does not say that its log is good.
+func TestLostThatDoubts(t *testing.T) {
+	n := startAll(t, 3)
+	lead := n.leader()
+	f := n.hosts[n.ids[(slices.Index(n.ids, lead.id)+1)%3]]
+	f.m.forgot("a test")
+	f.m.Distrust(n.now, "its digest differs")
+	f.m.Mailed(n.now, lead.id, Frame{Kind: Bid, Nonce: 7})
+	said := false
+	for range 10 {
+		for _, o := range f.m.Outputs() {
+			if p, ok := o.(Persist); ok {
+				f.m.Persisted(n.now, p.Seq)
+			}
+			if o, ok := o.(Mail); ok && o.F.Kind == Bid && o.F.Echo == 7 {
+				said = true
+				if o.F.Worth != Lost {
+					t.Errorf("it says that it is %v", o.F.Worth)
+				}
+			}
+		}
+	}
+	if !said {
+		t.Error("it does not answer")
+	}
+}
+
+// TestLostThatHeardOfMore: a server on a new disk hears what the others have, some of which nobody has committed yet, and then from
+// the leader that it acknowledged more than it has. With the leader's state it has all that, and is not to wait for more.
+func TestLostThatHeardOfMore(t *testing.T) {
+	n := startAll(t, 3)
+	lead := n.leader()
+	f := n.hosts[n.ids[(slices.Index(n.ids, lead.id)+1)%3]]
+	z := lead.propose(lead.role.Last+1, 5)
+	n.until("all have it", func() bool { return f.last() == z && lead.last() == z })
+	f.m.elect.heardAll, f.m.elect.best = true, lead.m.end()
+	f.m.elect.best.Index++
+	f.m.dropLearner(f.m.forgot("a test"))
+	f.run()
+	n.until("it follows", func() bool { return f.role.State == consensus.Following && f.m.st.Standing == Proven })
+}
