@@ -501,3 +501,32 @@ func TestDiskErrors(t *testing.T) {
 		}
 	}
 }
+
+// TestMarkIsGoneForGood: the file initialize is for one start. After a power cut it is not there again, when the server may have
+// acknowledged something and its data is damaged.
+func TestMarkIsGoneForGood(t *testing.T) {
+	fsys := vfs.NewMem()
+	if err := fsys.MkdirAll("/data"); err != nil {
+		t.Fatal(err)
+	}
+	if err := vfs.WriteFile(fsys, "/data", "/data/tmp", "/data/initialize", nil); err != nil {
+		t.Fatal(err)
+	}
+	s, err := openStepped(t, fsys, &promises{votes: map[uint64]consensus.ServerID{}, terms: map[uint64]uint64{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := s.d.e.member.View().Standing; st != protocol.Proven {
+		t.Fatalf("a new server is %v", st)
+	}
+	fsys = fsys.Crash(vfs.LoseAll, 0)
+	if err := vfs.WriteFile(fsys, crashDir, crashDir+"/tmp", stateName("/data"), []byte("damaged")); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = openStepped(t, fsys, &promises{votes: map[uint64]consensus.ServerID{}, terms: map[uint64]uint64{}}); err != nil {
+		t.Fatal(err)
+	}
+	if st := s.d.e.member.View().Standing; st != protocol.Lost {
+		t.Errorf("a server that does not know what it acknowledged is %v", st)
+	}
+}

@@ -96,6 +96,11 @@ func openData(fsys vfs.FS, cfg consensus.Config, o *options, n consensus.Node) (
 	if err := fsys.Remove(cfg.LogDir + "/initialize"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return s, err
 	}
+	// It must not be there again after a power cut, when something may have been acknowledged; also if a
+	// start before this one has removed it.
+	if err := fsys.SyncDir(cfg.LogDir); err != nil {
+		return s, err
+	}
 	if len(cfg.Servers) == 0 {
 		return s, standAlone(fsys, cfg, &s)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"path"
 	"slices"
@@ -558,5 +559,24 @@ func TestErrorAnywhereInAReign(t *testing.T) {
 				t.Fatalf("seed %d, ended after operation %+v failed: %v\n%q", seed, failed, err, p.steps)
 			}
 		}
+	}
+}
+
+// TestMarkIsGoneForGood: the file initialize is for one start. After a power cut it is not there again, when the server may have
+// acknowledged something and its data is damaged.
+func TestMarkIsGoneForGood(t *testing.T) {
+	fsys := vfs.NewMem()
+	if err := fsys.MkdirAll(crashLogDir); err != nil {
+		t.Fatal(err)
+	}
+	mark := crashLogDir + "/initialize"
+	if err := vfs.WriteFile(fsys, crashLogDir, crashLogDir+"/tmp", mark, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openStepped(fsys); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fsys.Crash(vfs.LoseAll, 0).Stat(mark); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after a power cut the mark is there again: %v", err)
 	}
 }
