@@ -530,3 +530,68 @@ func TestMarkIsGoneForGood(t *testing.T) {
 		t.Errorf("a server that does not know what it acknowledged is %v", st)
 	}
 }
+
+// A hookedFS does something at the next read of a file.
+type hookedFS struct {
+	vfs.FS
+	hook func()
+}
+
+func (h *hookedFS) Open(name string) (vfs.File, error) {
+	f, err := h.FS.Open(name)
+	return hookedFile{f, h}, err
+}
+
+type hookedFile struct {
+	vfs.File
+	h *hookedFS
+}
+
+func (f hookedFile) ReadAt(b []byte, off int64) (int, error) {
+	n, err := f.File.ReadAt(b, off)
+	if hook := f.h.hook; hook != nil {
+		f.h.hook = nil
+		hook()
+	}
+	return n, err
+}
+
+// TestReadBesideACut: while what is committed is read out of the log for the node, what is behind it, and the leader does not
+// have, is cut off.
+func TestReadBesideACut(t *testing.T) {
+	fsys := &hookedFS{FS: vfs.NewMem()}
+	if err := fsys.MkdirAll("/log"); err != nil {
+		t.Fatal(err)
+	}
+	l, _, err := txnlog.OpenLog(fsys, "/log", txnlog.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for z := consensus.Zxid(1); z <= 10; z++ {
+		b := make([]byte, 64)
+		binary.BigEndian.PutUint64(b[12:], uint64(z))
+		if err := l.Append([]consensus.Txn{{Zxid: z, Data: b}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := &logReader{log: l}
+	defer r.close()
+	fsys.hook = func() {
+		if err := l.TruncateTo(8); err != nil {
+			t.Error(err)
+		}
+	}
+	txns, err := r.Read(2, 8, 1<<20)
+	if err != nil || len(txns) != 6 || l.Last() != 8 {
+		t.Errorf("it reads %d txns, %v; the log ends at %v", len(txns), err, l.Last())
+	}
+	fsys.hook = func() {
+		if err := l.TruncateTo(6); err != nil {
+			t.Error(err)
+		}
+	}
+	if txns, err := (&logReader{log: l}).Read(2, 8, 1<<20); err == nil {
+		t.Errorf("what was cut is read: %d txns", len(txns))
+	}
+}

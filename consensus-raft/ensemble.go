@@ -564,18 +564,23 @@ func (l *logReader) Read(from, last consensus.Zxid, max uint64) ([]consensus.Txn
 		}
 		c.r.Close() // the log was cut, perhaps elsewhere
 	}
-	r, err := l.log.ReaderAbove(from)
-	if err != nil {
-		return nil, err
-	}
-	c = cursor{r: r, at: from}
-	txns, err := c.read(from, last, max)
-	if err != nil {
+	for {
+		r, err := l.log.ReaderAbove(from)
+		if err != nil {
+			return nil, err
+		}
+		c = cursor{r: r, at: from}
+		txns, err := c.read(from, last, max)
+		if err == nil {
+			l.keep(c)
+			return txns, nil
+		}
 		r.Close()
-		return nil, err
+		if !errors.Is(err, txnlog.ErrCut) {
+			return nil, err
+		}
+		// What a leader does not have was cut off behind last meanwhile, by the journal.
 	}
-	l.keep(c)
-	return txns, nil
 }
 
 func (l *logReader) keep(c cursor) {
