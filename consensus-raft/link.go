@@ -48,6 +48,22 @@ func newLink(e *ensemble, id protocol.Conn, c net.Conn) *link {
 	return l
 }
 
+// An attentive reader ends a connection on which nothing comes for as long as that.
+type attentive struct {
+	c    net.Conn
+	long time.Duration
+}
+
+func (r attentive) Read(b []byte) (int, error) {
+	r.c.SetReadDeadline(time.Now().Add(r.long))
+	return r.c.Read(b)
+}
+
+// attend makes the link one of a leader's, who says something with each beat. A machine that lost its power ends no
+// connection, and one that stands still none either: a snapshot that comes no further must not keep this server
+// from voting for another one. What waits to be read here, since the node takes long with it, is no silence.
+func (l *link) attend() { l.r.Reset(attentive{l.c, l.e.initTimeout}) }
+
 // start begins to read and to write.
 func (l *link) start() {
 	l.e.wg.Add(2)

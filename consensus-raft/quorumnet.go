@@ -98,6 +98,7 @@ func (e *ensemble) accept(ln net.Listener) {
 				return
 			}
 			l := e.link(c)
+			l.attend()
 			m.Accepted(now, l.id, c.RemoteAddr().String())
 			// Who says nothing does not stay.
 			silent := time.AfterFunc(e.opts.dialTimeout, func() {

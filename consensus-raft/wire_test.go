@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -135,6 +136,53 @@ func TestSilentElectionConnection(t *testing.T) {
 				t.Fatalf("connection %d: %v from server %d, %v; %v comes first", i, f.Kind, f.From, err, want)
 			}
 		}
+	}
+}
+
+// TestLeaderGoneInASnapshot: a leader that loses its power, or stands still, while it sends its state ends no connection.
+// Who reads that must not wait for it without end: it votes for nobody else meanwhile.
+func TestLeaderGoneInASnapshot(t *testing.T) {
+	c := consensustest.NewCluster(t, func(cfg consensus.Config, n consensus.Node) (consensus.Member, error) {
+		cfg.Tick, cfg.InitLimit = 100*time.Millisecond, 5
+		return patient(cfg, n)
+	}, 3, 0)
+	ln, err := net.Listen("tcp", c.Config(1).Servers[1].Election[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	ln.(*net.TCPListener).SetDeadline(time.Now().Add(time.Minute))
+	c.Start(1)
+	votes, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer votes.Close()
+	votes.SetReadDeadline(time.Now().Add(time.Minute))
+	hello, _, err := readFrame(bufio.NewReader(votes), maxMailFrame)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", c.Config(1).Servers[0].Quorum[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetReadDeadline(time.Now().Add(time.Minute))
+	send := func(f protocol.Frame) {
+		if _, err := conn.Write(f.Append(nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := bufio.NewReader(conn)
+	send(protocol.Frame{Kind: protocol.Lead, Version: protocol.Version, From: 2, Set: hello.Set, Term: 5})
+	if f, _, err := readFrame(r, 1<<20); err != nil || f.Kind != protocol.Here {
+		t.Fatalf("%v, %v", f.Kind, err)
+	}
+	send(protocol.Frame{Kind: protocol.Snap, At: protocol.Point{Index: 10, Term: 5, Zxid: consensus.MakeZxid(5, 9)}})
+	send(protocol.Frame{Kind: protocol.Chunk, Data: []byte{1}})
+	if _, err := io.Copy(io.Discard, r); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("it waits for the rest of the state: %v", err)
 	}
 }
 
