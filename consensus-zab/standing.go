@@ -82,8 +82,11 @@ func setAside(fsys vfs.FS, cfg consensus.Config, n consensus.Node, why error) er
 		}
 	}
 	dir := member.Version2(cfg.DataDir)
-	// Without currentEpoch no vote of an earlier life is left, and with the note and a
-	// currentEpoch this server would count as one that has been brought up to date since.
+	// The note comes first: what is left when an epoch file is gone may look like the data of a server that
+	// never had one, and would give the vote of an earlier life.
+	if err := writeStanding(fsys, cfg.DataDir, wordLost, why.Error()); err != nil {
+		return err
+	}
 	if err := txnlog.SetFileAside(fsys, dir, folder, txnlog.CurrentEpoch); err != nil {
 		return err
 	}
@@ -92,9 +95,6 @@ func setAside(fsys vfs.FS, cfg consensus.Config, n consensus.Node, why error) er
 		if err := txnlog.SetFileAside(fsys, dir, folder, txnlog.AcceptedEpoch); err != nil {
 			return err
 		}
-	}
-	if err := writeStanding(fsys, cfg.DataDir, wordLost, why.Error()); err != nil {
-		return err
 	}
 	if err := n.SetAside(folder); err != nil {
 		return err

@@ -8,6 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zkcore/zkcore/consensus-zab/protocol"
+	"github.com/zkcore/zkcore/core/member"
+	"github.com/zkcore/zkcore/core/txnlog"
+	"github.com/zkcore/zkcore/core/vfs"
 	"github.com/zkcore/zkcore/plugins/consensus"
 	"github.com/zkcore/zkcore/plugins/consensus/consensustest"
 )
@@ -229,5 +233,71 @@ func TestDamageStandalone(t *testing.T) {
 	}
 	if text := err.Error(); !strings.Contains(text, filepath.Base(name)) || !strings.Contains(text, "offset") {
 		t.Errorf("%q names no file or no offset", text)
+	}
+}
+
+// TestSetAsideEndsAnywhere: an epoch file can't be read, and the power fails while what is there is set aside. The rest of the
+// data would do for a vote, and it would be one of an epoch before those that this server promised and joined.
+func TestSetAsideEndsAnywhere(t *testing.T) {
+	open := func(fsys vfs.FS) (protocol.Standing, error) {
+		s := &stepped{}
+		s.node = &tree{fs: fsys, s: s}
+		cfg := crashConfig(s)
+		cfg.Options = nil
+		var err error
+		if s.node.dirs, err = txnlog.OpenDirs(fsys, cfg.DataDir, cfg.LogDir, true); err != nil {
+			return 0, err
+		}
+		o := parseOptions(cfg.Options, cfg.Log)
+		st, err := openData(fsys, cfg, &o, s.node)
+		if err != nil {
+			return 0, err
+		}
+		defer st.log.Close()
+		return standing(fsys, cfg, &o, st)
+	}
+	for _, damaged := range []string{txnlog.AcceptedEpoch, txnlog.CurrentEpoch} {
+		for stop := 0; ; stop++ {
+			m := newDisk(t)
+			dir := member.Version2(crashLogDir)
+			if err := m.MkdirAll(dir); err != nil {
+				t.Fatal(err)
+			}
+			l, _, err := txnlog.OpenLog(m, dir, txnlog.Options{List: dir + "/" + listFile})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Append([]consensus.Txn{txnOf(consensus.MakeZxid(1, 1)), txnOf(consensus.MakeZxid(1, 2))}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := l.Sync(); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			for name, e := range map[string]int64{txnlog.AcceptedEpoch: 4, txnlog.CurrentEpoch: 3} {
+				if err := txnlog.WriteEpoch(m, dir, name, e); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := vfs.WriteFile(m, dir, dir+"/damage.tmp", dir+"/"+damaged, []byte("?")); err != nil {
+				t.Fatal(err)
+			}
+			m.StopAt(m.Ops() + stop)
+			_, ended := open(m)
+			for seed, loss := range []vfs.Loss{vfs.LoseAll, vfs.LoseNone, vfs.LoseSome, vfs.LoseSome, vfs.LoseSome} {
+				if worth, err := open(m.Crash(loss, uint64(seed))); err != nil || worth != protocol.Lost {
+					t.Fatalf("%s is damaged, and the power fails at operation %d: the next start says %v, %v, want %v",
+						damaged, stop, worth, err, protocol.Lost)
+				}
+			}
+			if ended == nil {
+				if stop < 10 {
+					t.Fatalf("only %d operations", stop)
+				}
+				break
+			}
+		}
 	}
 }
