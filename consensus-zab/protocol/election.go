@@ -291,7 +291,9 @@ func (e *Election) leads(votes map[ServerID]Vote, b Vote) bool {
 		return false
 	}
 	if b.Leader == int64(e.cfg.ID) {
-		return b.ElectionEpoch == e.clock
+		// It may be one of an earlier life that the others follow. Without a vote it leads nobody, whoever
+		// follows it.
+		return b.ElectionEpoch == e.clock && !e.blank && e.initial.Zxid != -1
 	}
 	v, ok := votes[ServerID(b.Leader)]
 	return ok && v.State == quorum.Leading

@@ -217,3 +217,20 @@ func TestDiskOfALeader(t *testing.T) {
 		t.Error("nearly full, it does not lead, and nobody else does")
 	}
 }
+
+// TestBlankLeadsNobody: a server without data says that it votes for itself. One that is new may follow it at
+// that; it does not lead it: whoever has what this one has lost was not heard.
+func TestBlankLeadsNobody(t *testing.T) {
+	looking, following := quorum.Looking, quorum.Following
+	u := blankUrn(t, 3, three)
+	u.hear(1, vote(looking, 1, 0, 1, 0))
+	n := u.last(1)
+	u.hear(1, vote(looking, 3, 0, n.ElectionEpoch, 0))
+	if u.hear(1, vote(following, 3, 0, n.ElectionEpoch, 0)) {
+		v, s := u.Result()
+		t.Fatalf("%v of %d, and server 2 was not heard", s, v.Leader)
+	}
+	if u.wait(2000 * ms) {
+		t.Fatal("it decides, and server 2 was not heard")
+	}
+}
