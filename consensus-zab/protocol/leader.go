@@ -38,6 +38,7 @@ type leader struct {
 	m     *Member
 	stage stage
 	epoch int64
+	known int64 // currentEpoch when it was elected
 	since Time
 	// deadline is when this stage must be over.
 	deadline Time
@@ -140,7 +141,7 @@ type peer struct {
 
 func newLeader(m *Member) *leader {
 	l := &leader{m: m, byID: map[ServerID]*peer{}, met: map[ServerID]bool{}, agreed: map[ServerID]bool{}, elsewhere: map[ServerID]bool{},
-		epoch: max(m.accepted, m.seen) + 1, since: m.now, sizes: Sizes{-1, -1, -1}}
+		epoch: max(m.accepted, m.seen) + 1, known: m.current, since: m.now, sizes: Sizes{-1, -1, -1}}
 	l.enter(discovering)
 	m.out(Listen{})
 	l.meet(m.cfg.ID)
@@ -381,9 +382,10 @@ func (l *leader) ackEpoch(p *peer, k *Packet) {
 		return
 	}
 	p.agreed, p.at = true, Zxid(k.Zxid)
-	if l.stage == proposing && current != -1 {
-		mine := l.m.current
-		if int64(current) > mine || int64(current) == mine && p.at > l.m.hist.last {
+	if l.stage < broadcasting && current != -1 && p.at != -1 {
+		// Also when a quorum has agreed: one that agreed and then lost its disk may have acknowledged more with
+		// this one since, to the leader before. Until a quorum has this leader's history, nobody cuts off his.
+		if int64(current) > l.known || int64(current) == l.known && p.at > l.m.hist.last {
 			l.drop(p, "it knows more than this leader")
 			if p.voter {
 				// It can't follow, and as long as this server leads, those who are told so come
@@ -392,7 +394,7 @@ func (l *leader) ackEpoch(p *peer, k *Packet) {
 			}
 			return
 		}
-		if p.voter && p.at != -1 {
+		if p.voter {
 			l.agree(p.id)
 		}
 	}

@@ -268,6 +268,40 @@ func (r *rig) propose(z Zxid) {
 
 func TestLeader(t *testing.T) {
 	const e2 = Zxid(2) << 32
+	t.Run("nobody cuts off what a quorum may have before one has this leader's history", func(t *testing.T) {
+		r := newRig(t, 3, []byte(three), Start{Runs: []Run{{1<<32 | 1, 1<<32 | 9}}, Accepted: 1, Current: 1})
+		r.lead()
+		come := func(id ServerID, c Conn, at Zxid) {
+			r.m.Accepted(r.now, c, "")
+			info := quorum.LearnerInfo{ServerID: int64(id), ProtocolVersion: quorum.ProtocolVersion}
+			r.packets(c, Packet{Type: quorum.TypeFollowerInfo, Zxid: 1 << 32, Data: info.Append(nil)})
+			r.packets(c, Packet{Type: quorum.TypeAckEpoch, Zxid: int64(at), Data: quorum.AppendInt(nil, 1)})
+		}
+		come(1, 20, 1<<32|9)
+		if l := r.m.leader; l == nil || l.stage != syncing {
+			t.Fatal("server 1 agreed, and it does not go on")
+		}
+		come(2, 21, 1<<32|10)
+		if r.m.leader != nil {
+			t.Errorf("it leads on, and server 2 has more")
+		}
+		for _, k := range r.take(21) {
+			if k.Type == quorum.TypeTrunc || k.Type == quorum.TypeSnap {
+				t.Errorf("it sends %v", k.Type)
+			}
+		}
+	})
+	t.Run("one whose history counts for nothing waits, whatever epoch it had", func(t *testing.T) {
+		r := newRig(t, 3, []byte(three), Start{Runs: []Run{{1<<32 | 1, 1<<32 | 9}}, Accepted: 1, Current: 1})
+		r.lead()
+		r.m.Accepted(r.now, 20, "")
+		info := quorum.LearnerInfo{ServerID: 1, ProtocolVersion: quorum.ProtocolVersion}
+		r.packets(20, Packet{Type: quorum.TypeFollowerInfo, Zxid: 1 << 32, Data: info.Append(nil)})
+		r.packets(20, Packet{Type: quorum.TypeAckEpoch, Zxid: -1, Data: quorum.AppendInt(nil, 2)})
+		if l := r.m.leader; l == nil || l.stage != proposing || l.find(20) == nil {
+			t.Error("it ends the leadership, is sent away, or counts")
+		}
+	})
 	t.Run("a learner that knows more is sent away, and a voter ends the leadership", func(t *testing.T) {
 		for _, tc := range []struct {
 			id      int64
