@@ -86,8 +86,10 @@ func ToZab(fsys vfs.FS, dataDir, logDir string) (consensus.Zxid, error) {
 	f := protocol.Found{State: st, Recovered: runs.from, Last: last, Runs: runs.runs}
 	current := last.Epoch()
 	if !st.Alone {
-		// A log that has begun with what a leader has, be it with the empty entry of a term, would be a voter's under Zab.
-		if st.Standing == protocol.Lost || st.Standing == protocol.Blank && (last > st.Base.Zxid || len(st.Starts) > 0) {
+		// A log that has begun with what a leader has, be it with the empty entry of a term, or with a snapshot
+		// whose rest did not come, would be a voter's under Zab.
+		begun := last > st.Base.Zxid || len(st.Starts) > 0 || st.Base != (protocol.Point{}) && st.Base != aloneBase(st.Base.Zxid)
+		if st.Standing == protocol.Lost || st.Standing == protocol.Blank && begun {
 			return 0, fmt.Errorf("%s says that this server was never brought up to date under raft (%s): start it once under raft, or convert the others and let this one begin with an empty directory",
 				stateName(dataDir), st.Standing)
 		}

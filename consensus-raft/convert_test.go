@@ -130,9 +130,10 @@ func TestConvertEndsAnywhere(t *testing.T) {
 	}
 }
 
-// TestConvertUnproven: a server without data whose log has only begun with what the ensemble has, be it without a txn, is not
-// made a voter by a conversion.
+// TestConvertUnproven: a server without data whose log has only begun with what the ensemble has, be it without a txn, or that
+// has a snapshot and not what follows it, is not made a voter by a conversion.
 func TestConvertUnproven(t *testing.T) {
+	z := consensus.MakeZxid(2, 8)
 	for _, tc := range []struct {
 		name string
 		st   protocol.State
@@ -142,6 +143,8 @@ func TestConvertUnproven(t *testing.T) {
 		{"nothing", protocol.State{Standing: protocol.Blank, Term: 1}, true},
 		{"begun", protocol.State{Standing: protocol.Blank, Term: 1, Starts: []protocol.Start{{Term: 1, Index: 1}}}, false},
 		{"lost", protocol.State{Standing: protocol.Lost, Term: 1}, false},
+		{"a leader's snapshot", protocol.State{Standing: protocol.Blank, Term: 3, Base: protocol.Point{Index: 11, Term: 2, Zxid: z}}, false},
+		{"converted", protocol.State{Standing: protocol.Blank, Term: 3, Base: protocol.Point{Index: uint64(z), Term: 2, Zxid: z}}, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			fsys := vfs.NewMem()

@@ -54,7 +54,7 @@ func stand(fsys vfs.FS, cfg consensus.Config, o *options, s *store) error {
 		// All that a server without an ensemble wrote is committed. What others have of it
 		// they have under the same numbers.
 		z := s.found.Last
-		base := protocol.Point{Index: uint64(z), Term: uint64(max(z.Epoch(), 1)), Zxid: z}
+		base := aloneBase(z)
 		*st = protocol.State{Standing: protocol.Blank, Term: max(st.Term, base.Term), Base: base}
 		if z == 0 {
 			st.Base, st.Term = protocol.Point{}, 0
@@ -85,6 +85,11 @@ func stand(fsys vfs.FS, cfg consensus.Config, o *options, s *store) error {
 		return writeState(fsys, cfg.DataDir, b)
 	}
 	return nil
+}
+
+// aloneBase is the base of a server whose log, up to z, was written without raft.
+func aloneBase(z consensus.Zxid) protocol.Point {
+	return protocol.Point{Index: uint64(z), Term: uint64(max(z.Epoch(), 1)), Zxid: z}
 }
 
 func isThere(fsys vfs.FS, dataDir string) bool {
