@@ -2,8 +2,10 @@ package node
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/zkcore/zkcore/core/proto"
 	"github.com/zkcore/zkcore/core/txnlog"
+	"github.com/zkcore/zkcore/core/vfs"
 	"github.com/zkcore/zkcore/plugins/consensus"
 	"github.com/zkcore/zkcore/plugins/storage"
 )
@@ -81,6 +84,67 @@ func TestStoreIsKept(t *testing.T) {
 		t.Errorf("session 0x%x is 0x%x", p.session, a.SessionID)
 	}
 	q.must(proto.OpGetData, get("/a"))
+}
+
+// TestStoreAheadOfItsLog: a power cut took the end of the log, and the store has it. The member removes what is left of the log
+// when it opens that: by then there is a snapshot, for damage to the store may show only later. Where the log has the state
+// nothing is written, and the start takes no time for it.
+func TestStoreAheadOfItsLog(t *testing.T) {
+	dir, kept := t.TempDir(), newKeptStore()
+	change := func(c *Config) { c.DataDir, c.OpenStorage = dir, kept.open }
+	r := start(t, consensus.Leading, false, change)
+	p := r.connect()
+	for _, path := range []string{"/a", "/b", "/c"} {
+		p.must(proto.OpCreate, create(path, 0))
+	}
+	last := consensus.Zxid(kept.Applied())
+	snap, log := r.n.snaps.dirs.Snap, r.n.snaps.dirs.Log
+	if err := r.n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, has := range []consensus.Zxid{last, last - 1} {
+		first := consensus.MakeZxid(last.Epoch(), 1)
+		for _, name := range []string{log + "/" + txnlog.LogName(first), snap + "/" + txnlog.SnapshotName(last)} {
+			if err := os.RemoveAll(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l, _, err := txnlog.OpenLog(vfs.OS, log, txnlog.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for z := first; z <= has; z++ {
+			data := make([]byte, 40)
+			binary.BigEndian.PutUint64(data[12:], uint64(z))
+			if err := l.Append([]consensus.Txn{{Zxid: z, Data: data}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		r := start(t, consensus.Leading, false, func(c *Config) {
+			change(c)
+			open := c.OpenConsensus
+			c.OpenConsensus = func(cc consensus.Config, n consensus.Node) (consensus.Member, error) {
+				m, err := open(cc, n)
+				if err != nil {
+					return nil, err
+				}
+				files, err := txnlog.ListSnapshots(vfs.OS, snap)
+				if err != nil {
+					return nil, err
+				}
+				if there := len(files) > 0 && files[0].Zxid == last; there != (has < last) {
+					t.Errorf("the log ends at %v, the store has %v, and the snapshots are %v", has, last, files)
+				}
+				return m, nil
+			}
+		})
+		if err := r.n.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // TestStoreThatWasNotInUse: a store that is behind the newest snapshot is filled from it: the

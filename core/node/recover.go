@@ -19,23 +19,23 @@ func (n *Node) Recover(max consensus.Zxid) (consensus.Zxid, error) {
 	n.snaps.mu.Lock() // no snapshot of a state that is half there
 	defer n.snaps.mu.Unlock()
 	n.unload()
-	zxid, fresh, err := n.recover(max)
+	zxid, save, err := n.recover(max)
 	if err != nil {
 		return 0, err
 	}
 	n.loaded()
-	if fresh {
-		// Apache starts from no log without a snapshot before it.
-		view, _ := n.pin()
+	if save {
+		view, zxid := n.pin()
 		defer view.Release()
-		if _, err := n.write(view, 0); err != nil {
+		if _, err := n.write(view, zxid); err != nil {
 			return 0, fmt.Errorf("write snapshot: %w", err)
 		}
 	}
 	return zxid, nil
 }
 
-func (n *Node) recover(max consensus.Zxid) (zxid consensus.Zxid, fresh bool, err error) {
+// recover says, too, whether a snapshot of the state is to be written before anything is built on it.
+func (n *Node) recover(max consensus.Zxid) (zxid consensus.Zxid, save bool, err error) {
 	begin := n.clock()
 	s := &n.snaps
 	if s.begun {
@@ -59,7 +59,8 @@ func (n *Node) recover(max consensus.Zxid) (zxid consensus.Zxid, fresh bool, err
 			took := time.Duration(n.clock() - begin)
 			n.log.Info("state opened in the store", "zxid", zxid, "in", took.Round(100*time.Microsecond), "znodes", n.engine.NodeCount())
 			n.cfg.Metrics.Observe("dbinittime", float64(took.Milliseconds()))
-			return zxid, false, nil
+			alone, err := n.alone(zxid)
+			return zxid, alone, err
 		}
 	}
 	whole, err := n.wholeLog()
@@ -124,6 +125,7 @@ func (n *Node) recover(max consensus.Zxid) (zxid consensus.Zxid, fresh bool, err
 	if err := n.store.Reset(); err != nil {
 		return 0, false, err
 	}
+	// Apache starts from no log without a snapshot before it.
 	return 0, first && start.Fresh, n.open()
 }
 

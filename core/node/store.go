@@ -83,10 +83,28 @@ func (n *Node) kept(max consensus.Zxid) (bool, error) {
 	return true, nil
 }
 
-// cover takes a snapshot if the store alone holds what the log and the snapshots
-// ought to, so that damage to it is never a loss: it may be ahead of a log whose
-// last writes a power cut took, or the server may have ended between getting a
-// leader's state and writing the snapshot of it.
+// alone says whether the store, which recovery begins with, has what snapshots and log don't lead
+// to: it may be ahead of a log whose last writes a power cut took, or the server may have ended between
+// getting a leader's state and writing the snapshot of it. The member removes a log that ends below
+// the state. If the store were found to be damaged then, and it is read whole for a snapshot, nothing would
+// tell that this server had acknowledged more than its newest snapshot has.
+func (n *Node) alone(at consensus.Zxid) (bool, error) {
+	n.snaps.busyMu.Lock()
+	last := n.snaps.last.Zxid
+	n.snaps.busyMu.Unlock()
+	if last == at {
+		return false, nil
+	}
+	held, err := txnlog.Holds(n.cfg.FS, n.snaps.dirs.Log, at)
+	if err != nil || held {
+		return false, err
+	}
+	n.log.Info("the log does not reach to the store's state: taking a snapshot", "snapshot", last, "zxid", at)
+	return true, nil
+}
+
+// cover takes a snapshot if the log does not reach down to the newest one, so that damage
+// to the store, which alone holds what is between, is never a loss.
 func (n *Node) cover() error {
 	if n.store.Durable() <= 0 {
 		return nil

@@ -60,6 +60,20 @@ func BeginsAtOrBelow(fsys vfs.FS, dir string, z consensus.Zxid) (bool, error) {
 	return segs[0].zxid <= z, nil
 }
 
+// Holds says whether the log in dir has the transaction z. What it finds damaged on the way does not.
+func Holds(fsys vfs.FS, dir string, z consensus.Zxid) (bool, error) {
+	segs, err := listLogs(fsys, dir)
+	if err != nil || len(segs) == 0 {
+		return false, err
+	}
+	l := &Log{fs: fsys, dir: dir, opts: Options{MaxRecord: 1 << 30}}
+	_, found, _, err := l.find(segs[startSegment(segs, z)], z)
+	if errors.Is(err, consensus.ErrDamaged) {
+		return false, nil
+	}
+	return found, err
+}
+
 // removeEmpty removes files of no length from the end of the list: what is left
 // when a server died between making a file and writing its header.
 func (l *Log) removeEmpty(segs []segment, rec *Recovery) ([]segment, error) {
