@@ -1074,3 +1074,27 @@ func TestGoesOnBehindItsSnapshot(t *testing.T) {
 		t.Errorf("the log is held for learners from entry %d on, and the newest snapshot is at %d", first, lead.m.log.last)
 	}
 }
+// TestStateBelowWhatTheLogContinues: the snapshot that the log continues can't be read any more, and an older one is no state for that
+// log, also where the log begins with a term, which shows no hole.
+func TestStateBelowWhatTheLogContinues(t *testing.T) {
+	z1, z2 := consensus.MakeZxid(1, 0), consensus.MakeZxid(2, 0)
+	st := State{Standing: Proven, Term: 2, Base: Point{Index: 101, Term: 1, Zxid: z1 + 100}, Starts: []Start{{Index: 1, Term: 1}, {Index: 102, Term: 2}}}
+	for _, tc := range []struct {
+		state Zxid
+		runs  []Run
+		whole bool
+	}{
+		{z1 + 50, nil, false},
+		{z1 + 50, []Run{{z2 + 1, z2 + 9}}, false},
+		{z1 + 100, []Run{{z2 + 1, z2 + 9}}, true},
+		{z1 + 50, []Run{{z1 + 51, z1 + 100}, {z2 + 1, z2 + 9}}, true},
+	} {
+		f := Found{State: st, Recovered: tc.state, Last: tc.state, Runs: tc.runs}
+		if n := len(tc.runs); n > 0 {
+			f.Last = tc.runs[n-1].Last
+		}
+		if err := f.Check(); tc.whole && err != nil || !tc.whole && !errors.Is(err, consensus.ErrDamaged) {
+			t.Errorf("the state is at %v, and the log has %v: %v", tc.state, tc.runs, err)
+		}
+	}
+}

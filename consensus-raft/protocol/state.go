@@ -248,6 +248,11 @@ func (f *Found) Check() error {
 			return bad("the log has %v, which is behind the end of its term", r.Last)
 		}
 	}
+	// What the log continues, if the state is below that.
+	if b := s.Base.Zxid; f.Recovered < b && b.Counter() != 0 &&
+		!slices.ContainsFunc(f.Runs, func(r Run) bool { return r.First <= b && b <= r.Last }) {
+		return bad("the state is at %v, and the log continues one at %v", f.Recovered, b)
+	}
 	// All of each term but the last one.
 	for i := 0; i+1 < len(s.Starts); i++ {
 		start, next := s.Starts[i], s.Starts[i+1]
