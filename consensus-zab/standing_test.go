@@ -1,6 +1,7 @@
 package zab
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -298,6 +299,54 @@ func TestSetAsideEndsAnywhere(t *testing.T) {
 				}
 				break
 			}
+// A recovered is a node whose state is at a zxid.
+type recovered struct {
+	consensus.Node
+	at consensus.Zxid
+}
+
+func (r recovered) Recover(consensus.Zxid) (consensus.Zxid, error) { return r.at, nil }
+
+// TestOlderSnapshotAndLaterEpoch: a leader's snapshot can't be read any more, and the log begins behind it, with an epoch: that shows
+// no hole above an older snapshot, and there is one.
+func TestOlderSnapshotAndLaterEpoch(t *testing.T) {
+	e1, e2 := consensus.MakeZxid(1, 0), consensus.MakeZxid(2, 0)
+	for _, tc := range []struct {
+		state, begins, newest consensus.Zxid
+		whole                 bool
+	}{
+		{e1 + 50, e2 + 1, e1 + 100, false},
+		{0, e2 + 1, e1 + 100, false},
+		{e1 + 50, e2 + 1, e1 + 50, true}, // nothing says that the epoch went on
+		{e1 + 50, e1 + 1, e1 + 100, true},
+		{0, e1 + 1, e1 + 100, true},
+		{0, 1, 100, true},
+	} {
+		fsys := vfs.NewMem()
+		s := &stepped{}
+		cfg := crashConfig(s)
+		if _, err := txnlog.OpenDirs(fsys, cfg.DataDir, cfg.LogDir, true); err != nil {
+			t.Fatal(err)
+		}
+		l, _, err := txnlog.OpenLog(fsys, "/data/version-2", txnlog.Options{From: tc.begins - 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for z := tc.begins; z <= tc.begins+120; z++ {
+			if err := l.Append([]consensus.Txn{txnOf(z)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		name := "/data/version-2/" + txnlog.SnapshotName(tc.newest)
+		if err := vfs.WriteFile(fsys, "/data/version-2", name+".tmp", name, []byte("nobody can read this")); err != nil {
+			t.Fatal(err)
+		}
+		o := parseOptions(cfg.Options, cfg.Log)
+		if _, err := openStore(fsys, cfg, &o, recovered{at: tc.state}); tc.whole && err != nil || !tc.whole && !errors.Is(err, consensus.ErrDamaged) {
+			t.Errorf("the state is at %v, a snapshot of %v can't be read, and the log begins with %v: %v", tc.state, tc.newest, tc.begins, err)
 		}
 	}
 }

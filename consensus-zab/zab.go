@@ -136,6 +136,19 @@ func openStore(fsys vfs.FS, cfg consensus.Config, o *options, n consensus.Node) 
 	if err != nil {
 		return s, err
 	}
+	if newest > base {
+		// Was it a leader's, the log begins behind it, and at an epoch's begin the zxids show no hole.
+		first := base + 1
+		if base == 0 {
+			first = consensus.MakeZxid(1, 1)
+		}
+		if whole, err := txnlog.BeginsAtOrBelow(fsys, dir, first); err != nil {
+			return s, err
+		} else if !whole {
+			return s, fmt.Errorf("%s can't be read, and the log in %s does not reach down to what can be read instead, at %v: %w",
+				txnlog.SnapshotName(newest), dir, base, consensus.ErrDamaged)
+		}
+	}
 	start := time.Now()
 	l, rec, err := txnlog.OpenLog(fsys, dir, txnlog.Options{
 		From: base, AtLeast: newest, List: member.Version2(cfg.DataDir) + "/" + listFile, PreAllocKB: o.preAllocKB, NoSync: o.noSync, SizeLimitKB: o.logSizeKB, MaxRecord: o.maxRecord,
