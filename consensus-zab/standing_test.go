@@ -299,6 +299,10 @@ func TestSetAsideEndsAnywhere(t *testing.T) {
 				}
 				break
 			}
+		}
+	}
+}
+
 // A recovered is a node whose state is at a zxid.
 type recovered struct {
 	consensus.Node

@@ -1029,6 +1029,7 @@ func TestLostThatHeardOfMore(t *testing.T) {
 	f.run()
 	n.until("it follows", func() bool { return f.role.State == consensus.Following && f.m.st.Standing == Proven })
 }
+
 // TestGoesOnBehindItsSnapshot: while a server reads the leader's state, the leader takes the next snapshot. What lies between the
 // two is sent out of the log: else a server whose snapshot takes longer than the time between two of them would get one after the
 // other, and never have all.
@@ -1074,6 +1075,7 @@ func TestGoesOnBehindItsSnapshot(t *testing.T) {
 		t.Errorf("the log is held for learners from entry %d on, and the newest snapshot is at %d", first, lead.m.log.last)
 	}
 }
+
 // TestStateBelowWhatTheLogContinues: the snapshot that the log continues can't be read any more, and an older one is no state for that
 // log, also where the log begins with a term, which shows no hole.
 func TestStateBelowWhatTheLogContinues(t *testing.T) {
