@@ -25,6 +25,7 @@ type network struct {
 	conns map[Conn]*wire
 	next  Conn
 	queue []func() // what is on its way
+	most  int      // so much of it comes in a step, if it is not 0
 }
 
 type wire struct{ from, to *host }
@@ -398,8 +399,8 @@ func (n *network) later(fn func()) { n.queue = append(n.queue, fn) }
 
 // settle delivers all that is on its way.
 func (n *network) settle() {
-	for range 100000 {
-		if len(n.queue) == 0 {
+	for i := range 100000 {
+		if len(n.queue) == 0 || n.most > 0 && i == n.most {
 			return
 		}
 		fn := n.queue[0]

@@ -32,6 +32,9 @@ func (m *Member) fromLeader(l *learner, k *pb.Message) string {
 		if len(k.GetEntries()) > 0 || len(k.GetContext()) != 0 && len(k.GetContext()) != 8 {
 			return "its heartbeat is malformed"
 		}
+		if m.st.Standing == Blank && m.restoring {
+			k.Commit = new(min(k.GetCommit(), committed)) // the rest, and more, is on its way
+		}
 		if k.GetCommit() > m.log.last {
 			// The leader counts on what this server acknowledged.
 			return m.forgot(fmt.Sprintf("the leader has heard of entry %d, and the log here ends at %d", k.GetCommit(), m.log.last))
@@ -105,8 +108,17 @@ func (m *Member) counters(k *pb.Message) string {
 	return ""
 }
 
-// forgot makes this server one that lost its log.
+// forgot makes this server one that lost its log. One that has another disk, and has heard of what there is, has
+// said so: the leader goes by what was acknowledged on the old disk, in the same term. In the next one it does not.
 func (m *Member) forgot(why string) string {
+	if l := m.learner; m.st.Standing == Blank && l != nil && l.term < MaxTerm {
+		m.report("the leader counts on what this server had on another disk: another term is to begin", "reason", why)
+		m.st.Term, m.st.Vote = max(m.st.Term, l.term+1), m.cfg.ID
+		m.save(func() {})
+		m.look()
+		m.rebuild(nil)
+		return why
+	}
 	m.warn("the log of this server is not all that it acknowledged: it has no vote until it has everything from a leader", "reason", why)
 	m.st.Standing, m.st.Why = Lost, why
 	m.save(func() {})
