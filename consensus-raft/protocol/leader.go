@@ -601,7 +601,7 @@ func (l *leader) beat() {
 	for _, p := range l.peers {
 		switch silent := l.m.now - p.seen; {
 		case !p.linked:
-		case (!p.here || p.joined && !p.taking) && silent > l.m.cfg.Tick*Time(l.m.cfg.InitLimit):
+		case (!p.here || p.ready) && silent > l.m.cfg.Tick*Time(l.m.cfg.InitLimit):
 			// A machine that lost its power has ended no connection. When it is back only what is sent on the old
 			// one shows that, if that is sent soon, and nobody else tells the server who leads.
 			l.drop(p, "nothing came from it in initLimit ticks")

@@ -194,6 +194,36 @@ func TestPowerIsLost(t *testing.T) {
 	}
 }
 
+// TestPowerIsLostInASnapshot: the same, while it takes the leader's state in.
+func TestPowerIsLostInASnapshot(t *testing.T) {
+	n := startAll(t, 3)
+	lead := n.leader()
+	h := n.hosts[n.ids[(slices.Index(n.ids, lead.id)+1)%3]]
+	h.stop()
+	z := lead.propose(lead.role.Last+1, 20)
+	n.until("delivered", func() bool { return lead.last() == z })
+	lead.cfg.KeepCount, lead.m.log.keep = 0, 0
+	lead.state = slices.Clone(lead.given)
+	lead.m.Checkpoint(n.now, z, z)
+	lead.run()
+	h.holds = true
+	h.start()
+	n.until("the snapshot is there", func() bool { return len(h.held) > 0 })
+	// As long as it takes, it is heard.
+	for range 3000 {
+		n.step()
+	}
+	if got := lead.counted["snap_count"]; got != 1 || len(h.held) != 1 {
+		t.Fatalf("%d snapshots were sent", got)
+	}
+	h.m, h.role, h.held, h.holds = nil, consensus.Role{}, nil, false
+	for range 20 {
+		n.step()
+	}
+	h.start()
+	n.until("it follows", func() bool { return h.role.State == consensus.Following && h.role.Leader == lead.id && h.last() == z })
+}
+
 // TestReplacedDisk: 1 and 2 have a txn, 3 has not. With the disk of 2 gone and 1 down, 2
 // and 3 are a majority that must not lead. With 1 again they do, and have the txn.
 func TestReplacedDisk(t *testing.T) {
