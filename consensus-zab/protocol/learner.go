@@ -416,6 +416,12 @@ func (l *learner) newLeader(k *Packet) string {
 		l.m.out(Truncate{l.previous, l.previous == h.base})
 	}
 	l.merging = false
+	// What others may have of an earlier disk of this server's the leader had when it was elected, or said so: it
+	// may not have been on its disk, and it started anew since. (Apache's, after an epoch without a txn, name one
+	// that there is not.)
+	if m := l.m; m.standing == Blank && m.entitled && m.hist.last < m.bid && m.bid.Counter() != 0 {
+		return failed("the leader was elected with %v, and its history ends at %v", m.bid, m.hist.last)
+	}
 	l.step = savingNew
 	l.saving = l.m.saveCurrent(l.epoch)
 	if simbug.On("early-newleader-ack") {

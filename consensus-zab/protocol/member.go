@@ -65,6 +65,7 @@ type Member struct {
 	// entitled is set for a Blank server that was part of the election of the leader that
 	// it follows, or is.
 	entitled bool
+	bid      Zxid // what the leader said that it has, in the election
 	told     Time // when the operator was told last why this server waits
 	// doubted is set when the node said that its state is not right, and why it did if the
 	// machines were busy then.
@@ -265,7 +266,7 @@ func (m *Member) elected() {
 	leader := ServerID(v.Leader)
 	took := (m.now - m.looking) / Millisecond
 	m.observe("election_time", "", float64(m.now-m.looking)/float64(Millisecond))
-	m.entitled = m.election.Entitled()
+	m.entitled, m.bid = m.election.Entitled(), Zxid(v.Zxid)
 	m.report("elected", "leader", leader, "zxid", Zxid(v.Zxid), "epoch", v.PeerEpoch, "round", v.ElectionEpoch, "ms", int64(took))
 	if state == quorum.Leading {
 		m.leader = newLeader(m)

@@ -234,3 +234,39 @@ func TestBlankLeadsNobody(t *testing.T) {
 		t.Fatal("it decides, and server 2 was not heard")
 	}
 }
+
+// TestLeaderWithLessThanItsVote: a leader that a blank server helped to elect was killed before what its vote spoke of was on
+// its disk, came back, and is elected with that vote, which others still have. What it has now proves nobody.
+func TestLeaderWithLessThanItsVote(t *testing.T) {
+	for _, tc := range []struct {
+		ends  Zxid
+		stays bool
+	}{{4<<32 | 9, true}, {4<<32 | 8, false}} {
+		r := newRig(t, 2, []byte(three), Start{Standing: Blank})
+		for _, round := range []int64{2, 3} {
+			for id := ServerID(1); id <= 3; id += 2 {
+				r.m.Notification(r.now, id, vote(quorum.Looking, 3, 4<<32|9, round, 4))
+			}
+		}
+		r.run()
+		r.now += 300 * ms
+		r.m.Tick(r.now)
+		r.run()
+		if r.m.learner == nil || !r.m.entitled {
+			t.Fatalf("it does not follow: %s", r.m.Peer())
+		}
+		r.m.Connected(r.now, 1)
+		r.run()
+		r.packets(1, leaderInfo(5))
+		// The leader's node is behind: it was just started.
+		r.packets(1, plain(quorum.TypeSnap, 4<<32|7))
+		for z := Zxid(4<<32 | 8); z <= tc.ends; z++ {
+			r.packets(1, body(z), plain(quorum.TypeCommit, z))
+		}
+		r.take(1)
+		r.packets(1, plain(quorum.TypeNewLeader, 5<<32))
+		if acked := len(r.take(1)) > 0; acked != tc.stays || (r.m.standing == Proven) != tc.stays || (r.m.learner != nil) != tc.stays {
+			t.Errorf("the leader was elected with %v and has %v: acked %t, standing %d, %s", Zxid(4<<32|9), tc.ends, acked, r.m.standing, r.m.Peer())
+		}
+	}
+}
