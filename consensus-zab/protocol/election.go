@@ -291,9 +291,13 @@ func (e *Election) leads(votes map[ServerID]Vote, b Vote) bool {
 		return false
 	}
 	if b.Leader == int64(e.cfg.ID) {
-		// It may be one of an earlier life that the others follow. Without a vote it leads nobody, whoever
-		// follows it.
-		return b.ElectionEpoch == e.clock && !e.blank && e.initial.Zxid != -1
+		// It may be one of an earlier life that the others follow. Without a vote it leads nobody, or, if it has
+		// only not heard from all, a quorum without it that has nothing either.
+		without := func(id ServerID) bool { return id != e.cfg.ID && agrees(id) }
+		if e.initial.Zxid == -1 || e.blank && !e.cfg.Quorum.Has(without) {
+			return false
+		}
+		return b.ElectionEpoch == e.clock
 	}
 	v, ok := votes[ServerID(b.Leader)]
 	return ok && v.State == quorum.Leading

@@ -39,6 +39,8 @@ type leader struct {
 	stage stage
 	epoch int64
 	known int64 // currentEpoch when it was elected
+	// votes is false for one without data that has not heard from all: it takes a quorum without it.
+	votes bool
 	since Time
 	// deadline is when this stage must be over.
 	deadline Time
@@ -141,7 +143,7 @@ type peer struct {
 
 func newLeader(m *Member) *leader {
 	l := &leader{m: m, byID: map[ServerID]*peer{}, met: map[ServerID]bool{}, agreed: map[ServerID]bool{}, elsewhere: map[ServerID]bool{},
-		epoch: max(m.accepted, m.seen) + 1, known: m.current, since: m.now, sizes: Sizes{-1, -1, -1}}
+		epoch: max(m.accepted, m.seen) + 1, known: m.current, votes: m.standing != Blank || m.election.entitled, since: m.now, sizes: Sizes{-1, -1, -1}}
 	l.enter(discovering)
 	m.out(Listen{})
 	l.meet(m.cfg.ID)
@@ -174,7 +176,9 @@ func (l *leader) saved(id uint64) {
 		for _, p := range l.peers {
 			l.tellEpoch(p)
 		}
-		l.agree(l.m.cfg.ID)
+		if l.votes {
+			l.agree(l.m.cfg.ID)
+		}
 	case savingLeader:
 		l.enter(syncing)
 		for _, p := range slices.Clone(l.peers) {
@@ -203,7 +207,7 @@ func (l *leader) establish() {
 		if simbug.On("lead-before-acks") && p != nil && p.voter && p.offered {
 			return true // it was sent all of the history
 		}
-		return id == l.m.cfg.ID || p != nil && p.voter && p.accepted
+		return id == l.m.cfg.ID && l.votes || p != nil && p.voter && p.accepted
 	}
 	if !l.m.cfg.Quorum.Has(has) {
 		return

@@ -270,3 +270,42 @@ func TestLeaderWithLessThanItsVote(t *testing.T) {
 		}
 	}
 }
+
+// TestBlankLeadsAQuorumWithoutIt: of five, three are new, as the file initialize says, and one more has nothing and has not
+// heard from all. It has the highest id, so the three follow it; it leads when all three of them agree.
+func TestBlankLeadsAQuorumWithoutIt(t *testing.T) {
+	five := "server.1=a:1:2:participant\nserver.2=b:1:2:participant\nserver.3=c:1:2:participant\n" +
+		"server.4=d:1:2:participant\nserver.5=e:1:2:participant\nversion=0"
+	r := newRig(t, 5, []byte(five), Start{Standing: Blank})
+	for id := ServerID(1); id <= 3; id++ {
+		if r.m.leader != nil {
+			t.Fatal("it leads too early")
+		}
+		r.m.Notification(r.now, id, vote(quorum.Following, 5, 0, r.m.election.clock, 0))
+		r.run()
+	}
+	if r.m.leader == nil {
+		t.Fatal("a quorum follows it, and nobody leads")
+	}
+	for id := ServerID(1); id <= 3; id++ {
+		c := Conn(10 + id)
+		r.m.Accepted(r.now, c, "")
+		info := quorum.LearnerInfo{ServerID: int64(id), ProtocolVersion: quorum.ProtocolVersion}
+		r.packets(c, Packet{Type: quorum.TypeFollowerInfo, Data: info.Append(nil)})
+	}
+	for id := ServerID(1); id <= 3; id++ {
+		if r.m.leader.stage != proposing {
+			t.Fatalf("less than three agreed: %v", r.m.leader.stage)
+		}
+		r.packets(Conn(10+id), Packet{Type: quorum.TypeAckEpoch, Data: quorum.AppendInt(nil, 0)})
+	}
+	for id := ServerID(1); id <= 3; id++ {
+		if r.m.leader.stage == broadcasting {
+			t.Fatal("it is established with less than three")
+		}
+		r.packets(Conn(10+id), Packet{Type: quorum.TypeAck, Zxid: r.m.leader.epoch << 32})
+	}
+	if r.m.leader.stage != broadcasting {
+		t.Fatalf("three have its history: %v", r.m.leader.stage)
+	}
+}
