@@ -158,6 +158,22 @@ func TestConvertUnproven(t *testing.T) {
 			if err := writeState(fsys, convertData, tc.st.Encode()); err != nil {
 				t.Fatal(err)
 			}
+			if tc.name == "converted" { // it has its log from before
+				l, _, err := txnlog.OpenLog(fsys, dir, txnlog.Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for at := z - 7; at <= z; at++ {
+					b := make([]byte, 100)
+					binary.BigEndian.PutUint64(b[12:], uint64(at))
+					if err := l.Append([]consensus.Txn{{Zxid: at, Data: b}}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := l.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
 			_, err := ToZab(fsys, convertData, convertData)
 			if tc.ok && err != nil || !tc.ok && (err == nil || !strings.Contains(err.Error(), "never brought up to date")) {
 				t.Errorf("it says %v", err)

@@ -1118,6 +1118,8 @@ func TestStateBelowWhatTheLogContinues(t *testing.T) {
 			t.Errorf("the state is at %v, and the log has %v: %v", tc.state, tc.runs, err)
 		}
 	}
+}
+
 // TestOneOfTwoIsReplaced: of two servers one gets a new disk, before the other one, which leads, has noticed that it was gone. Nobody
 // else could say what the leader leads for: it begins a new term.
 func TestOneOfTwoIsReplaced(t *testing.T) {
