@@ -367,5 +367,3 @@ func members(cfg consensus.Config, observer bool) (ids []consensus.ServerID) {
 	slices.Sort(ids)
 	return ids
 }
-
-func isObserver(cfg consensus.Config) bool { return slices.Contains(observers(cfg), cfg.ID) }
