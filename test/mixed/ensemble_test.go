@@ -2,6 +2,7 @@ package mixed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zkcore/zkcore/core/zkerr"
 	"github.com/zkcore/zkcore/internal/client"
 	"github.com/zkcore/zkcore/test/harness"
 )
@@ -112,6 +114,22 @@ func must(t *testing.T, c *client.Client, op client.Op) client.Reply {
 	return wait(t, c.Start(op), fmt.Sprintf("%T on %s", op, c.Server()))
 }
 
+// elsewhere returns when a client whose server may be gone has noticed that, and has another one.
+func elsewhere(t *testing.T, c *client.Client) {
+	t.Helper()
+	ctx, cancel := patience()
+	defer cancel()
+	for {
+		_, err := c.Start(client.ExistsOp{Path: "/"}).Wait(ctx)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, zkerr.ConnectionLoss) {
+			t.Fatal(err)
+		}
+	}
+}
+
 func wait(t *testing.T, call *client.Call, what string) client.Reply {
 	t.Helper()
 	ctx, cancel := patience()
@@ -200,7 +218,7 @@ func noMismatch(t *testing.T, s *harness.Server) {
 		t.Fatal(err)
 	}
 	if n := m["zk_digest_mismatches_count"]; n != "0" && !(s.Apache && fuzzy(s.Log())) {
-		t.Errorf("server %d (%s) counts %q digest mismatches", s.ID, kind(s), n)
+		t.Errorf("server %d (%s) counts %q digest mismatches\n%s", s.ID, kind(s), n, aboutDigests(s.Log()))
 	}
 }
 
@@ -220,6 +238,20 @@ func fuzzy(log string) bool {
 	start, rest, ok := strings.Cut(run, loaded)
 	return ok && strings.Contains(start, mismatch) && !strings.Contains(rest, mismatch) &&
 		regexp.MustCompile(`\[Snapshot Thread\].* Snapshotting: \S+ to `+regexp.QuoteMeta(strings.TrimSpace(name))+`\s`).MatchString(before)
+}
+
+// aboutDigests are the lines of a log by which one can tell where a mismatch comes from.
+func aboutDigests(log string) string {
+	var b strings.Builder
+	for line := range strings.Lines(log) {
+		for _, what := range []string{"igest", "napshot", "from the leader", "state changed"} {
+			if strings.Contains(line, what) {
+				b.WriteString(line)
+				break
+			}
+		}
+	}
+	return b.String()
 }
 
 func difference(a, b []string) string {

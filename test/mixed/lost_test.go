@@ -55,6 +55,7 @@ func TestNewServers(t *testing.T) {
 			// It counts again: with one of the others gone it is needed.
 			e.Servers[0].Kill9()
 			e.Await()
+			elsewhere(t, c)
 			writeMany(t, c, "/c", 20, 20)
 			rejoin(t, e, e.Servers[0], "")
 			sameTrees(t, e)
