@@ -116,12 +116,7 @@ func TestSilentElectionConnection(t *testing.T) {
 		cfg.Options["cnxTimeout"] = "300"
 		return patient(cfg, n)
 	}, 3, 0)
-	ln, err := net.Listen("tcp", c.Config(1).Servers[1].Election[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	ln.(*net.TCPListener).SetDeadline(time.Now().Add(time.Minute))
+	ln := listen(t, c.Config(1).Servers[1].Election[0])
 	c.Start(1)
 	for i := range 3 {
 		conn, err := ln.Accept()
@@ -146,12 +141,7 @@ func TestLeaderGoneInASnapshot(t *testing.T) {
 		cfg.Tick, cfg.InitLimit = 100*time.Millisecond, 5
 		return patient(cfg, n)
 	}, 3, 0)
-	ln, err := net.Listen("tcp", c.Config(1).Servers[1].Election[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	ln.(*net.TCPListener).SetDeadline(time.Now().Add(time.Minute))
+	ln := listen(t, c.Config(1).Servers[1].Election[0])
 	c.Start(1)
 	votes, err := ln.Accept()
 	if err != nil {
@@ -234,4 +224,16 @@ func TestConfigurations(t *testing.T) {
 			t.Errorf("%s: %v", tc.want, err)
 		}
 	}
+}
+
+// listen stands in for a server at addr, for no longer than a minute.
+func listen(t *testing.T, addr string) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	ln.(*net.TCPListener).SetDeadline(time.Now().Add(time.Minute))
+	return ln
 }

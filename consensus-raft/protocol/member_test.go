@@ -79,12 +79,7 @@ func TestLosesItsTermInMidPipeline(t *testing.T) {
 func TestDeliversBeforeItLeads(t *testing.T) {
 	n := startAll(t, 3)
 	old := n.leader()
-	var others []*host
-	for _, id := range n.ids {
-		if id != old.id {
-			others = append(others, n.hosts[id])
-		}
-	}
+	others := n.others(old)
 	// The others have it on their disks; that they do the leader never hears.
 	for _, o := range others {
 		n.cut[[2]ServerID{o.id, old.id}] = true
@@ -114,15 +109,7 @@ func TestAsleepWhileElected(t *testing.T) {
 	for _, id := range n.ids {
 		n.hosts[id].start()
 	}
-	var old *host
-	n.until("one is elected", func() bool {
-		for _, id := range n.ids {
-			if h := n.hosts[id]; h.m.leader != nil {
-				old = h
-			}
-		}
-		return old != nil
-	})
+	old := n.elected()
 	for _, id := range n.ids {
 		n.hosts[id].lazy = true
 	}
@@ -491,12 +478,7 @@ func TestNothingIsDeliveredIntoARestore(t *testing.T) {
 func TestBidBeforeItsLogIsDurable(t *testing.T) {
 	n := startAll(t, 3)
 	old := n.leader()
-	var others []*host
-	for _, id := range n.ids {
-		if id != old.id {
-			others = append(others, n.hosts[id])
-		}
-	}
+	others := n.others(old)
 	lost, behind := others[0], others[1]
 	z := old.propose(old.role.Last+1, 3)
 	n.until("all have it", func() bool { return lost.last() == z && behind.last() == z && old.last() == z })
@@ -595,12 +577,7 @@ func TestHandsOverToOneThatIsHeard(t *testing.T) {
 		old := n.leader()
 		z := old.propose(old.role.Last+1, 2)
 		n.until("all have it", func() bool { return n.hosts[1].last() == z && n.hosts[2].last() == z && n.hosts[3].last() == z })
-		var others []*host
-		for _, id := range n.ids {
-			if id != old.id {
-				others = append(others, n.hosts[id])
-			}
-		}
+		others := n.others(old)
 		others[still].asleep = true
 		for range 70 {
 			n.step()
@@ -622,12 +599,7 @@ func TestHandsOverToOneThatIsHeard(t *testing.T) {
 func TestAloneAndAsleep(t *testing.T) {
 	n := startAll(t, 3)
 	old := n.leader()
-	var others []*host
-	for _, id := range n.ids {
-		if id != old.id {
-			others = append(others, n.hosts[id])
-		}
-	}
+	others := n.others(old)
 	others[0].stop()
 	z := old.propose(old.role.Last+1, 2) // others[0] can't be elected without it
 	n.until("it is delivered", func() bool { return old.last() == z })
@@ -795,15 +767,7 @@ func TestHandsOverToANewDisk(t *testing.T) {
 	for _, id := range n.ids {
 		n.hosts[id].start()
 	}
-	var lead *host
-	n.until("one is elected", func() bool {
-		for _, id := range n.ids {
-			if h := n.hosts[id]; h.m.leader != nil {
-				lead = h
-			}
-		}
-		return lead != nil
-	})
+	lead := n.elected()
 	empty := n.hosts[n.ids[(slices.Index(n.ids, lead.id)+1)%3]]
 	lost := n.hosts[n.ids[(slices.Index(n.ids, lead.id)+2)%3]]
 	n.cut[[2]ServerID{lead.id, empty.id}], n.cut[[2]ServerID{empty.id, lead.id}] = true, true

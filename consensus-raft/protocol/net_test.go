@@ -464,6 +464,29 @@ func (n *network) leader() *host {
 	return l
 }
 
+// elected is the first that is elected; nothing that it does as a leader is done yet.
+func (n *network) elected() (lead *host) {
+	n.until("one is elected", func() bool {
+		for _, id := range n.ids {
+			if h := n.hosts[id]; h.m.leader != nil {
+				lead = h
+			}
+		}
+		return lead != nil
+	})
+	return lead
+}
+
+// others are all but h.
+func (n *network) others(h *host) (others []*host) {
+	for _, id := range n.ids {
+		if id != h.id {
+			others = append(others, n.hosts[id])
+		}
+	}
+	return others
+}
+
 // isolate cuts a server off.
 func (n *network) isolate(id ServerID, on bool) {
 	for _, o := range n.ids {
