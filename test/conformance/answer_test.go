@@ -46,6 +46,9 @@ func (sc *scene) zxid(z int64) string {
 	if z < sc.first {
 		return "old"
 	}
+	if z >= sc.behind {
+		z -= sc.repeated
+	}
 	return fmt.Sprintf("%+d", z-sc.first)
 }
 

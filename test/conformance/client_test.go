@@ -58,6 +58,11 @@ func (c *client) write(b []byte) error {
 
 // frame reads a frame; io.EOF is the end of the connection, in whichever way.
 func (c *client) frame() ([]byte, error) {
+	if c.sc.forgets {
+		if err := c.wake(); err != nil {
+			return nil, err
+		}
+	}
 	b, err := readFrame(c.r)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -68,6 +73,23 @@ func (c *client) frame() ([]byte, error) {
 		return nil, io.EOF
 	}
 	return b, nil
+}
+
+// wake waits for something to read, and asks the server something else now and then meanwhile, as the pings of
+// other clients would.
+func (c *client) wake() error {
+	for end := time.Now().Add(c.sc.patience()); time.Now().Before(end); {
+		if err := c.conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+			return err
+		}
+		if _, err := c.r.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
+			break // or an error, which who reads will see
+		}
+		if err := c.sc.ping(); err != nil {
+			return err
+		}
+	}
+	return c.conn.SetDeadline(time.Now().Add(c.sc.patience()))
 }
 
 func readFrame(r io.Reader) ([]byte, error) {
@@ -86,10 +108,14 @@ func readFrame(r io.Reader) ([]byte, error) {
 
 // more reads frames until done says so or the connection ends.
 func (c *client) more(done func() bool) (lines []string, err error) {
-	if err := c.conn.SetDeadline(time.Now().Add(c.sc.patience())); err != nil {
+	end := time.Now().Add(c.sc.patience())
+	if err := c.conn.SetDeadline(end); err != nil {
 		return nil, err
 	}
 	for !done() {
+		if time.Now().After(end) {
+			return lines, fmt.Errorf("client %s gets %q, and no more", c.name, lines)
+		}
 		b, err := c.frame()
 		if err == io.EOF {
 			return append(lines, "closed"), nil
@@ -144,13 +170,18 @@ var barrier = &request{name: "barrier", xid: proto.XidPing, op: proto.OpPing}
 
 // ask sends a ping and reads all that comes before its reply.
 func (c *client) ask() ([]string, error) {
-	h := proto.RequestHeader{Xid: proto.XidPing, Op: proto.OpPing}
-	payload := h.Append(nil)
-	if err := c.write(append(jute.AppendInt(nil, int32(len(payload))), payload...)); err != nil {
+	if err := c.bar(); err != nil {
 		return nil, err
 	}
-	c.waiting = append(c.waiting, barrier)
 	return c.more(func() bool { return len(c.waiting) == 0 })
+}
+
+// bar sends a ping.
+func (c *client) bar() error {
+	h := proto.RequestHeader{Xid: proto.XidPing, Op: proto.OpPing}
+	payload := h.Append(nil)
+	c.waiting = append(c.waiting, barrier)
+	return c.write(append(jute.AppendInt(nil, int32(len(payload))), payload...))
 }
 
 // leave closes the connection from this side, and waits until the server has too.
