@@ -17,7 +17,7 @@ func TestKillLeader(t *testing.T) {
 		{"two of zkcore, and an observer of each kind", 2, []int{2, 5}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			e := ensemble(t, harness.Options{Servers: 3, Observers: tc.observers, Apache: tc.apache})
+			e := underLoad(t, harness.Options{Servers: 3, Observers: tc.observers, Apache: tc.apache})
 			startLed(t, e, e.Servers[2])
 			l := startLoad(t, e, "/load")
 			l.waitAcked(200)
