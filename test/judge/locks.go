@@ -39,12 +39,9 @@ func (c *court) locks(o *Options) {
 		}
 		if s := c.sessions[r.Session]; s != nil {
 			heard := int64(-1)
-			timeout := int64(s.timeoutMS)
+			timeout := int64(c.shortest(s))
 			if first := s.conns[0]; first.asked == 0 && first.connecting >= 0 {
 				heard = c.run.Records[first.connecting].At
-			}
-			for _, cn := range s.conns {
-				timeout = min(timeout, int64(c.run.Records[cn.connected].TimeoutMS))
 			}
 			for _, x := range s.ops {
 				if x.done() {

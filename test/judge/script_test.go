@@ -124,6 +124,9 @@ func (s *script) line() {
 		s.t.Fatalf("what is %q?", w)
 	}
 	switch w := s.next(); w {
+	case "asks": // for a session, with a timeout, and gets no answer
+		id := s.number()
+		s.add(history.Record{Kind: history.Connecting, Session: id, TimeoutMS: int32(s.number()), Body: password(id), Addr: "127.0.0.1"})
 	case "new", "back", "refused":
 		id := s.number()
 		r := history.Record{Kind: history.Connecting, TimeoutMS: 1000, Addr: "127.0.0.1"}
@@ -422,6 +425,12 @@ func TestScripts(t *testing.T) {
 		{name: "a fast clock ends it a little earlier", options: Options{ClockDrift: 0.2},
 			good: two + "+900; 2.1 call 1 exists /x; 2.1 reply 1 at 3 nonode; txn 1 0xa 0 open; txn 2 0xb 0 open; txn 3 0xa 0 close",
 			bad:  two + "+700; 2.1 call 1 exists /x; 2.1 reply 1 at 3 nonode; txn 1 0xa 0 open; txn 2 0xb 0 open; txn 3 0xa 0 close", want: "I20"},
+		{name: "its client may ask for less, and hear of it no more",
+			good: two + "1.1 lost; 1.2 asks 0xa 500; 1.2 lost; +501; 2.1 call 1 exists /x; 2.1 reply 1 at 3 nonode; txn 1 0xa 0 open; txn 2 0xb 0 open; txn 3 0xa 0 close",
+			bad:  two + "1.1 lost; 1.2 asks 0xa 500; 1.2 lost; +490; 2.1 call 1 exists /x; 2.1 reply 1 at 3 nonode; txn 1 0xa 0 open; txn 2 0xb 0 open; txn 3 0xa 0 close", want: "I20"},
+		{name: "nobody else may",
+			good: two + "1.1 lost; 3.1 asks 0xa 500; 3.1 lost; +1001; 2.1 call 1 exists /x; 2.1 reply 1 at 3 nonode; txn 1 0xa 0 open; txn 2 0xb 0 open; txn 3 0xa 0 close",
+			bad:  two + "1.1 lost; 3.1 asks 0xa 500; 3.1 lost; +501; 2.1 call 1 exists /x; 2.1 reply 1 at 3 nonode; txn 1 0xa 0 open; txn 2 0xb 0 open; txn 3 0xa 0 close", want: "I20"},
 		{name: "its client may close it any time",
 			good: two + "1.1 call 1 close; 1.1 reply 1 at 3 ok; 1.1 lost; txn 1 0xa 0 open; txn 2 0xb 0 open; txn 3 0xa 1 close",
 			bad:  two + "1.1 call 1 close; 1.1 lost; 2.1 call 1 exists /x; 2.1 reply 1 at 3 nonode; txn 1 0xa 0 open; txn 2 0xb 0 open; txn 3 0xa 0 close", want: "I20"},

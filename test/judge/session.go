@@ -162,12 +162,9 @@ func (c *court) expiries(o *Options) {
 		}
 		c.v.Counts["I20 expiries"]++
 		heard := -1
-		timeout := s.timeoutMS
+		timeout := c.shortest(s)
 		if first := s.conns[0]; first.asked == 0 {
 			heard = first.connecting
-		}
-		for _, cn := range s.conns {
-			timeout = min(timeout, c.run.Records[cn.connected].TimeoutMS)
 		}
 		for _, x := range s.ops {
 			if x.txn != nil && x.txn.effect() && x.txn.Header.Zxid < t.Header.Zxid {
@@ -183,6 +180,22 @@ func (c *court) expiries(o *Options) {
 				s.id, t.Header.Zxid, silent, timeout), heard, seen.rec)
 		}
 	}
+}
+
+// shortest is the shortest timeout by which a server may have gone for a session: its client may have come back
+// with another one than it was opened with. That counts from when a server hears of it, whether its answer arrives
+// or not.
+func (c *court) shortest(s *session) int32 {
+	timeout := s.timeoutMS
+	for _, cn := range s.conns {
+		timeout = min(timeout, c.run.Records[cn.connected].TimeoutMS)
+	}
+	for _, cn := range c.conns {
+		if cn.asked == s.id && cn.client == s.client && cn.connected < 0 && cn.refused < 0 {
+			timeout = min(timeout, c.run.Records[cn.connecting].TimeoutMS)
+		}
+	}
+	return timeout
 }
 
 // closes: nothing of a session is committed behind its end (I22).
