@@ -78,7 +78,8 @@ func (c *client) frame() ([]byte, error) {
 // wake waits for something to read, and asks the server something else now and then meanwhile, as the pings of
 // other clients would.
 func (c *client) wake() error {
-	for end := time.Now().Add(c.sc.patience()); time.Now().Before(end); {
+	end := time.Now().Add(c.sc.patience())
+	for time.Now().Before(end) {
 		if err := c.conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
 			return err
 		}
@@ -89,7 +90,7 @@ func (c *client) wake() error {
 			return err
 		}
 	}
-	return c.conn.SetDeadline(time.Now().Add(c.sc.patience()))
+	return c.conn.SetDeadline(end.Add(time.Second)) // for the rest of what has begun to come
 }
 
 func readFrame(r io.Reader) ([]byte, error) {

@@ -74,7 +74,7 @@ func (tg *target) run(t *testing.T, c *configuration, tables []*table) {
 	e := tg.start(t, c)
 	sc := &scene{addr: e.Servers[0].Addr(), label: tg.label, writing: *rewriteFlag, fresh: c.name == "fresh", super: c.extra["DigestAuthenticationProvider.enabled"] != "false", sessions: map[string]*session{}, times: map[int64]int64{}}
 	// Debian's server in an ensemble may go to sleep over a committed write, until somebody wakes it with
-	// another request (ZOOKEEPER-4537, mended in 3.8.1).
+	// another request (ZOOKEEPER-4537).
 	sc.forgets = tg.name == "3.8" && c.one
 	if err := sc.login(); err != nil {
 		t.Fatal(err)

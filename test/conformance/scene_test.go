@@ -480,9 +480,9 @@ func (sc *scene) wait(c *client, line []string) ([]string, error) {
 	switch {
 	case line[0] == "closed":
 		return c.more(func() bool { return false })
-	case line[0] == "gone" && len(line) >= 2:
+	case line[0] == "gone" && (len(line) == 2 || len(line) == 3 || len(line) > 4 && line[3] == "after"):
 		var asked []string
-		if len(line) > 4 && line[3] == "after" {
+		if len(line) > 4 {
 			var err error
 			if asked, err = sc.act(c.name, line[4:], nil, false); err != nil {
 				return asked, err

@@ -4,7 +4,7 @@
 // have the same tree and no digest that differs.
 //
 // Apache's server is Debian's (3.8.0), or the release that ZKCORE_TEST_APACHE_CLASSPATH names: the
-// tests pass with 3.9.5 too. Where leaders end under load it is 3.9.5. With ZKCORE_TEST_SERVER=apache
+// tests pass with 3.9.5 too. Where leaders are killed under load it is 3.9.5. With ZKCORE_TEST_SERVER=apache
 // all servers are Apache's, which shows what the tests ask of Apache alone. What an ensemble of zkcore
 // alone must do is in test/e2e.
 package mixed

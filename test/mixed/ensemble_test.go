@@ -41,15 +41,6 @@ func ensemble(t *testing.T, opt harness.Options) *harness.Ensemble {
 	return harness.New(t, opt)
 }
 
-// underLoad is ensemble, for a test that takes Apache's servers their leader while there is much to write.
-// Those are of the newest release then: before 3.9.3 a follower that has lost its leader goes on while its old
-// threads still write its log, which on a busy machine costs it acknowledged txns (ZOOKEEPER-4712).
-func underLoad(t *testing.T, opt harness.Options) *harness.Ensemble {
-	t.Helper()
-	opt.ApacheClasspath = harness.ApacheRelease(t)
-	return ensemble(t, opt)
-}
-
 // startLed starts all servers, so that leader comes to lead: with one other voter first, of a lower
 // id and with the same data, and then the rest. As the servers are new and not all of them are
 // there at first, they have to be told so.

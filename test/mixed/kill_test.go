@@ -6,7 +6,9 @@ import (
 	"github.com/zkcore/zkcore/test/harness"
 )
 
-// TestKillLeader kills the leader under load, whichever program it is, until both kinds have led.
+// TestKillLeader kills the leader under load, whichever program it is, until both kinds have led. Apache's servers are
+// of a newer release than Debian's: in 3.8.0 a follower that has lost its leader goes on while its old threads still
+// write its log, which on a busy machine costs it acknowledged txns (ZOOKEEPER-4712).
 func TestKillLeader(t *testing.T) {
 	for _, tc := range []struct {
 		name      string
@@ -17,7 +19,7 @@ func TestKillLeader(t *testing.T) {
 		{"two of zkcore, and an observer of each kind", 2, []int{2, 5}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			e := underLoad(t, harness.Options{Servers: 3, Observers: tc.observers, Apache: tc.apache})
+			e := ensemble(t, harness.Options{Servers: 3, Observers: tc.observers, Apache: tc.apache, ApacheClasspath: harness.ApacheRelease(t)})
 			startLed(t, e, e.Servers[2])
 			l := startLoad(t, e, "/load")
 			l.waitAcked(200)

@@ -20,7 +20,7 @@ func TestRollingMigration(t *testing.T) {
 		{"whole trees", map[string]string{"snapCount": "500", "forceSnapshotSync": "true"}, "SNAP", (*harness.Server).Kill9},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			e := underLoad(t, harness.Options{Servers: 3, Apache: []int{1, 2, 3}, Extra: tc.extra})
+			e := ensemble(t, harness.Options{Servers: 3, Apache: []int{1, 2, 3}, Extra: tc.extra})
 			for _, s := range e.Servers {
 				s.Start()
 			}
