@@ -39,7 +39,7 @@ func (c *court) locks(o *Options) {
 		}
 		if s := c.sessions[r.Session]; s != nil {
 			heard := int64(-1)
-			timeout := int64(c.shortest(s))
+			timeout := int64(c.shortest(s, len(c.run.Records)))
 			if first := s.conns[0]; first.asked == 0 && first.connecting >= 0 {
 				heard = c.run.Records[first.connecting].At
 			}

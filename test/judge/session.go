@@ -3,6 +3,7 @@ package judge
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/zkcore/zkcore/core/proto"
 	"github.com/zkcore/zkcore/core/txn"
@@ -162,7 +163,7 @@ func (c *court) expiries(o *Options) {
 		}
 		c.v.Counts["I20 expiries"]++
 		heard := -1
-		timeout := c.shortest(s)
+		timeout := c.shortest(s, seen.rec)
 		if first := s.conns[0]; first.asked == 0 {
 			heard = first.connecting
 		}
@@ -182,16 +183,25 @@ func (c *court) expiries(o *Options) {
 	}
 }
 
-// shortest is the shortest timeout by which a server may have gone for a session: its client may have come back
-// with another one than it was opened with. That counts from when a server hears of it, whether its answer arrives
-// or not.
-func (c *court) shortest(s *session) int32 {
+// shortest is the shortest timeout by which a server may have gone for a session until a record: its client may have
+// come back with another one than it was opened with. That counts from when a server hears of it, whether its answer
+// arrives or not, and until the client has long been back with another: what it asked for on a connection that it has
+// left may come late to the leader, but not later than a session lasts.
+func (c *court) shortest(s *session, until int) int32 {
 	timeout := s.timeoutMS
+	at := func(record int) int64 { return c.run.Records[record].At }
+	forgotten := func(cn *conn, last int) bool {
+		return slices.ContainsFunc(s.conns, func(next *conn) bool {
+			return next.no > cn.no && next.connected < until && at(next.connected) > at(last)+int64(s.timeoutMS)*1e6
+		})
+	}
 	for _, cn := range s.conns {
-		timeout = min(timeout, c.run.Records[cn.connected].TimeoutMS)
+		if cn.connected < until && !forgotten(cn, cn.connected) {
+			timeout = min(timeout, c.run.Records[cn.connected].TimeoutMS)
+		}
 	}
 	for _, cn := range c.conns {
-		if cn.asked == s.id && cn.client == s.client && cn.connected < 0 && cn.refused < 0 {
+		if cn.asked == s.id && cn.client == s.client && cn.connected < 0 && cn.refused < 0 && cn.connecting < until && !forgotten(cn, cn.connecting) {
 			timeout = min(timeout, c.run.Records[cn.connecting].TimeoutMS)
 		}
 	}
