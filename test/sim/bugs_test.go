@@ -15,11 +15,12 @@ import (
 
 // A bug is a mistake that is planted in the code: see package simbug.
 type bug struct {
-	name string
-	what string
-	from uint64 // the first seed
-	in   string // the module that is run with it; empty: zab
-	on   string // the store that has it; empty: the first of all
+	name  string
+	what  string
+	from  uint64 // the first seed
+	harsh bool   // it is about power and disks: the seeds are harsh ones
+	in    string // the module that is run with it; empty: zab
+	on    string // the store that has it; empty: the first of all
 }
 
 // bugs are all mistakes that there are. TestPlanted finds each of them.
@@ -37,7 +38,7 @@ var bugs = []bug{
 	{name: "purge-too-much", what: "one file of the log too many is removed"},
 	{name: "retry-failed-sync", what: "a sync that failed is tried again, and believed"},
 	{name: "damage-as-torn", what: "a damaged record that was synced is cut as a torn end"},
-	{name: "blank-votes", what: "a server without any data votes at once"},
+	{name: "blank-votes", harsh: true, what: "a server without any data votes at once"},
 	{name: "space-for-each-job", what: "what a file may grow ahead is counted for each batch that waits: with many there is never space"},
 	{name: "full-disk-stays", what: "a server whose disk is full stays in the quorum"},
 	// Elections and broadcast.
@@ -97,8 +98,8 @@ var bugs = []bug{
 	// Raft.
 	{in: "raft", name: "ack-before-sync", what: "an entry is acked when it is written, before it is synced"},
 	{in: "raft", name: "vote-not-persisted", what: "term and vote are not written"},
-	{in: "raft", name: "state-before-log", what: "the state file names a term before the end of the one before it is in the log"},
-	{in: "raft", name: "blank-votes", from: 865669064409, what: "a server without any data votes at once"},
+	{in: "raft", name: "state-before-log", harsh: true, what: "the state file names a term before the end of the one before it is in the log"},
+	{in: "raft", name: "blank-votes", harsh: true, what: "a server without any data votes at once"},
 	{in: "raft", name: "leader-counts-unsynced", what: "the leader counts itself before the entry is on its own disk"},
 	{in: "raft", name: "vote-before-durable", what: "a server asks for votes before its term and its own vote are on the disk"},
 	{in: "raft", name: "lost-votes", what: "a server that lost what it had votes and acks"},

@@ -186,10 +186,14 @@ func (c *client) lost(why string) {
 	c.note(history.Record{Kind: history.Lost, Note: why})
 	e := c.e
 	c.e, c.open = nil, false
-	if c.w.loadRand.IntN(4) == 0 && why == "silence" {
+	drains := c.w.loadRand.IntN(4) == 0 && why == "silence"
+	switch {
+	case c.vanishes():
+		e.vanish()
+	case drains:
 		// The old connection drains while the new one works.
 		c.w.after(c.w.loadRand.Int64N(2*s1), nil, e.close)
-	} else {
+	default:
 		e.close()
 	}
 	c.pending = nil

@@ -52,12 +52,13 @@ type end struct {
 	recv   func(b []byte)
 	closed func(why string)
 
-	last    int64 // when the last bytes sent arrive
-	held    []func()
-	dead    bool // this side is closed, or knows that the connection is
-	cutAt   int  // the connection breaks behind so many more bytes; -1: not
-	severed bool // nothing that is sent arrives any more
-	waiting bool // an event will look after held
+	last     int64 // when the last bytes sent arrive
+	held     []func()
+	dead     bool // this side is closed, or knows that the connection is
+	cutAt    int  // the connection breaks behind so many more bytes; -1: not
+	severed  bool // nothing that is sent arrives any more
+	vanished bool // it is dead, and says so to nobody
+	waiting  bool // an event will look after held
 }
 
 // connect makes a connection; both ends are told to their owner by the caller.
@@ -149,7 +150,7 @@ func (e *end) take(b []byte) {
 			e.other.hangUp("reset by peer")
 		}
 	case e.dead:
-		if !e.net.isCut(e.host, e.other.host) {
+		if !e.vanished && !e.net.isCut(e.host, e.other.host) {
 			e.other.hangUp("reset by peer")
 		}
 	case e.m != nil:

@@ -46,6 +46,7 @@ type plan struct {
 	lures    bool // clients go with new sessions to leaders that were left behind
 	local    bool // sessions are one server's own, until they are to have an ephemeral
 	upgrades bool // and then they become the ensemble's; else they have none
+	vanish   bool // clients leave servers without a word
 }
 
 // draw makes the plan of a seed.
@@ -106,6 +107,7 @@ func draw(seed uint64) plan {
 	p.readOnly = rand.New(rand.NewPCG(seed, 35)).IntN(4) == 0
 	p.drawWide(seed)
 	p.drawLocal(seed)
+	p.drawVanishing(seed)
 	if seed >= Harsh {
 		p.harden(rand.New(rand.NewPCG(seed, 41)))
 	}

@@ -101,6 +101,9 @@ func find(t *testing.T, m Module, b bug) found {
 	if *plantedFresh {
 		from = uint64(time.Now().UnixNano()) / 1000 % 1e12
 	}
+	if b.harsh {
+		from += Harsh
+	}
 	for done := 0; done < *plantedMax; {
 		f := search(m, b, from, done, *plantedMax)
 		if f.err == nil {

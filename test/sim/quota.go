@@ -33,7 +33,7 @@ func above(line string) map[uint64]bool { return olderThan()[line] }
 
 var olderThan = sync.OnceValue(func() map[string]map[uint64]bool {
 	all := map[string]map[uint64]bool{}
-	for _, line := range []string{quotasLine, localsLine} {
+	for _, line := range []string{quotasLine, localsLine, vanishLine} {
 		text, _, ok := strings.Cut(keptSeeds, "\n"+line+"\n")
 		if !ok {
 			panic("sim: testdata/seeds has no line " + line)

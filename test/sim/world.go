@@ -25,7 +25,7 @@ type world struct {
 	store  Store
 
 	// Chance, a stream for each kind of use: more faults don't change the load.
-	netRand, diskRand, faultRand, loadRand, nodeRand, disksRand, lureRand, storeRand, quotaRand, wideRand, localRand *rand.Rand
+	netRand, diskRand, faultRand, loadRand, nodeRand, disksRand, lureRand, storeRand, quotaRand, wideRand, localRand, vanishRand *rand.Rand
 
 	now    int64
 	seq    uint64
@@ -55,7 +55,7 @@ func newWorld(seed uint64, module Module, store Store, p plan, traced bool) *wor
 	w := &world{
 		seed: seed, plan: p, module: module, store: store, now: s1,
 		netRand: stream(1), diskRand: stream(2), faultRand: stream(3), loadRand: stream(4), nodeRand: stream(5),
-		disksRand: stream(9), lureRand: stream(10), storeRand: stream(12), quotaRand: stream(13), wideRand: stream(15), localRand: stream(21),
+		disksRand: stream(9), lureRand: stream(10), storeRand: stream(12), quotaRand: stream(13), wideRand: stream(15), localRand: stream(21), vanishRand: stream(43),
 	}
 	w.limited = limited(seed, w.quotaRand)
 	w.stats.Kinds, w.stats.Done = map[string]int{}, map[string]int{}
