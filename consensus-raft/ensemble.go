@@ -143,7 +143,7 @@ func newEnsemble(fsys vfs.FS, cfg consensus.Config, o options, s store, j *membe
 		ID: cfg.ID, Voters: voters(cfg), Observers: observers(cfg),
 		Tick: protocol.Time(cfg.Tick), InitLimit: cfg.InitLimit,
 		Beat: protocol.Time(o.election) / 10, Silence: protocol.Time(o.election) / 10 * 10,
-		WindowBytes: o.window, KeepCount: uint64(o.keep), MaxMessage: 1 << 20, MaxDelivering: 8 << 20,
+		WindowBytes: o.window, KeepCount: uint64(o.keep), Inflight: o.inflight, MaxMessage: 1 << 20, MaxDelivering: 8 << 20,
 		Rand: chance,
 	}, s.found, e.reader, nonce, func(err error) {
 		cfg.Fail(member.ExitCode(err), fmt.Errorf("transaction log: %w", err))

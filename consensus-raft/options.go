@@ -30,6 +30,7 @@ type options struct {
 	election time.Duration // zkcore.raft.electionMs
 	window   int           // zkcore.raft.windowBytes
 	keep     int64         // zkcore.raft.keepEntries
+	inflight int           // zkcore.raft.inflight
 }
 
 // unused are keys of Apache's for what this module has no use for, or not yet, with the
@@ -110,6 +111,7 @@ func parseOptions(m map[string]string, log *slog.Logger) options {
 		election: ms("zkcore.raft.electionMs", 1000, 100),
 		window:   int(number("zkcore.raft.windowBytes", 32<<20, 1<<12)),
 		keep:     number("zkcore.raft.keepEntries", 5000, 0),
+		inflight: int(number("zkcore.raft.inflight", 256, 1)),
 	}
 	// Apache's way to say that a learner gets little out of the log, and else a snapshot.
 	if v, ok := get("snapshotSizeFactor"); ok && strings.HasPrefix(v, "-") {

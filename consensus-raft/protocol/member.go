@@ -149,7 +149,7 @@ func (m *Member) build(applied uint64) {
 		ID: uint64(m.cfg.ID), ElectionTick: int(m.cfg.Silence / m.cfg.Beat), HeartbeatTick: 1,
 		Storage: m.log, Applied: applied, AsyncStorageWrites: true,
 		MaxSizePerMsg: m.cfg.MaxMessage, MaxCommittedSizePerReady: m.cfg.MaxDelivering,
-		MaxInflightMsgs: 256, MaxInflightBytes: 64 * m.cfg.MaxMessage,
+		MaxInflightMsgs: m.cfg.Inflight, MaxInflightBytes: 64 * m.cfg.MaxMessage,
 		CheckQuorum: true, PreVote: true, DisableProposalForwarding: true, Logger: logger{m},
 	})
 	if err != nil {

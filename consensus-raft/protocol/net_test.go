@@ -80,7 +80,7 @@ func newNetwork(t *testing.T, voters int) *network {
 	}
 	for _, id := range n.ids {
 		n.hosts[id] = &host{n: n, id: id, cfg: Config{ID: id, Voters: n.ids, Tick: Second, InitLimit: 10, Beat: 100 * Millisecond, Silence: Second,
-			WindowBytes: 1 << 10, KeepCount: 1000, MaxMessage: 1 << 16, MaxDelivering: 1 << 16, Rand: n.rng.Int64N}}
+			WindowBytes: 1 << 10, KeepCount: 1000, Inflight: 256, MaxMessage: 1 << 16, MaxDelivering: 1 << 16, Rand: n.rng.Int64N}}
 	}
 	return n
 }

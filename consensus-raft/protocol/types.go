@@ -44,6 +44,8 @@ type Config struct {
 	// how many entries below the newest snapshot a leader still sends instead of it.
 	WindowBytes int
 	KeepCount   uint64
+	// Inflight is how many messages with txns are sent to a learner before it acks the first of them.
+	Inflight int
 	// MaxMessage bounds the txns of one message, MaxDelivering those that the node was
 	// given and has not taken. One txn may be larger.
 	MaxMessage, MaxDelivering uint64

@@ -14,7 +14,7 @@ var consensusKeys = []string{
 	"connectToLearnerMasterLimit", "leader.nodelay", "follower.nodelay", "leaderConnectDelayDuringRetryMs",
 	"leader.maxConcurrentSnapSyncs", "leader.maxConcurrentDiffSyncs", "leader.maxTimeToWaitForEpoch",
 	"observer.reconnectDelayMs", "observer.election.DelayMs",
-	"multiAddress.enabled", "snapCount", "datadir.autocreate", "snapshot.compression.method", "zkcore.learner.queueBytes", "zkcore.disk.reserveMb", "zkcore.raft.electionMs", "zkcore.raft.windowBytes", "zkcore.raft.keepEntries",
+	"multiAddress.enabled", "snapCount", "datadir.autocreate", "snapshot.compression.method", "zkcore.learner.queueBytes", "zkcore.disk.reserveMb", "zkcore.raft.electionMs", "zkcore.raft.windowBytes", "zkcore.raft.keepEntries", "zkcore.raft.inflight",
 }
 
 // notYet are Apache's keys that a later release reads, with what to say of them

@@ -47,6 +47,7 @@ type plan struct {
 	local    bool // sessions are one server's own, until they are to have an ephemeral
 	upgrades bool // and then they become the ensemble's; else they have none
 	vanish   bool // clients leave servers without a word
+	narrow   bool // leaders have little under way to a learner
 }
 
 // draw makes the plan of a seed.
@@ -108,6 +109,7 @@ func draw(seed uint64) plan {
 	p.drawWide(seed)
 	p.drawLocal(seed)
 	p.drawVanishing(seed)
+	p.drawNarrow(seed)
 	if seed >= Harsh {
 		p.harden(rand.New(rand.NewPCG(seed, 41)))
 	}

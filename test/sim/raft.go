@@ -61,6 +61,9 @@ func openRaft(m *machine, cfg consensus.Config, n consensus.Node) (Peer, consens
 	for key, values := range raftOptions {
 		cfg.Options[key] = values[(m.w.seed>>4)%uint64(len(values))]
 	}
+	if m.w.plan.narrow {
+		maps.Copy(cfg.Options, narrowRaft)
+	}
 	d, err := raft.OpenDriven(&m.disk, p, cfg, n)
 	if err != nil {
 		return nil, nil, err
