@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -91,6 +92,7 @@ type peer struct {
 	needs    uint64
 	taking   bool // a snapshot is being taken or sent
 	sent     Point
+	holds    uint64 // it was sent a state at this entry, or has come from there to it, and goes on with the log
 	fence    int64
 	joining  Time
 	joined   bool
@@ -112,6 +114,7 @@ func newLeader(m *Member, term uint64) *leader {
 		m.out(Dial{To: p.id})
 	}
 	m.sizes = Sizes{-1, -1, -1}
+	m.log.hold = 0
 	return l
 }
 
@@ -328,9 +331,40 @@ func (l *leader) taken(p *peer, s consensus.Snapshot) {
 		l.drop(p, "the state can't be sent")
 		return
 	}
-	p.sent = at
+	p.sent, p.holds = at, at.Index
+	l.hold()
 	l.m.report("sending a snapshot to a learner", "server", p.id, "address", p.addr, "zxid", at.Zxid)
 	l.m.out(SendSnapshot{To: p.conn, At: at, Snapshot: s})
+}
+
+// hold keeps the log for those that were sent a state, until they have caught up. Else one that takes
+// longer for it than the leader's node for the next snapshot would get that too, and so on without end.
+func (l *leader) hold() {
+	if !slices.ContainsFunc(l.peers, func(p *peer) bool { return p.holds != 0 }) {
+		l.m.log.hold = 0
+		return
+	}
+	if l.m.rn == nil {
+		return
+	}
+	hold := uint64(0)
+	l.m.rn.WithProgress(func(id uint64, _ raft.ProgressType, pr progress) {
+		p := l.peer(ServerID(id))
+		if p == nil || p.holds == 0 {
+			return
+		}
+		if !p.taking {
+			p.holds = max(p.holds, pr.Match)
+			if p.holds+l.m.log.keep >= l.m.log.last {
+				p.holds = 0
+				return
+			}
+		}
+		if hold == 0 || p.holds < hold {
+			hold = p.holds
+		}
+	})
+	l.m.log.hold = hold
 }
 
 // installed goes on when a state is on a learner's disk.
@@ -532,6 +566,7 @@ func (l *leader) flush() {
 	for _, p := range l.peers {
 		l.see(p)
 	}
+	l.hold()
 }
 
 // see goes on with a learner that joins.

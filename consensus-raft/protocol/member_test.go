@@ -1013,6 +1013,52 @@ func TestLostThatHeardOfMore(t *testing.T) {
 	n.until("it follows", func() bool { return f.role.State == consensus.Following && f.m.st.Standing == Proven })
 }
 
+// TestGoesOnBehindItsSnapshot: while a server reads the leader's state, the leader takes the next snapshot. What lies between the
+// two is sent out of the log: else a server whose snapshot takes longer than the time between two of them would get one after the
+// other, and never have all.
+func TestGoesOnBehindItsSnapshot(t *testing.T) {
+	n := startAll(t, 3)
+	lead := n.leader()
+	far := n.hosts[n.ids[(slices.Index(n.ids, lead.id)+1)%3]]
+	far.stop()
+	lead.cfg.KeepCount, lead.m.log.keep = 0, 0
+	checkpoint := func(z Zxid) {
+		n.until("it is committed", func() bool { return lead.last() == z })
+		lead.state = slices.Clone(lead.given)
+		lead.m.Checkpoint(n.now, z, 0)
+		lead.run()
+	}
+	z := lead.propose(lead.role.Last+1, 20)
+	checkpoint(z)
+	far.holds = true
+	far.start()
+	for range 3 {
+		n.until("a snapshot is on its way", func() bool { return len(far.held) > 0 })
+		z = lead.propose(z+1, 20)
+		checkpoint(z)
+		far.held = nil
+		far.given, far.state = slices.Clone(far.taken), slices.Clone(far.taken)
+		far.m.Restored(n.now, nil)
+		far.run()
+		for range 100 {
+			n.step()
+		}
+		if far.last() == z {
+			break
+		}
+	}
+	if got := lead.counted["snap_count"]; got != 1 || far.last() != z {
+		t.Fatalf("%d snapshots were sent, and it has %v of %v", got, far.last(), z)
+	}
+	// Who has caught up is held nothing back for.
+	z = lead.propose(z+1, 20)
+	checkpoint(z)
+	n.until("it has that too", func() bool { return far.last() == z })
+	if first, _ := lead.m.log.FirstIndex(); first != lead.m.log.last+1 {
+		t.Errorf("the log is held for learners from entry %d on, and the newest snapshot is at %d", first, lead.m.log.last)
+	}
+}
+
 // TestStateBelowWhatTheLogContinues: the snapshot that the log continues can't be read any more, and an older one is no state for that
 // log, also where the log begins with a term, which shows no hole.
 func TestStateBelowWhatTheLogContinues(t *testing.T) {

@@ -32,8 +32,9 @@ type store struct {
 	max     int
 	durable uint64
 	// saved is the entry that the newest snapshot is at: below it nothing is read to start
-	// from. keep says how many entries below it are still for learners.
-	saved, keep, low uint64
+	// from. keep says how many entries below it are still for learners. What is above hold,
+	// if that is not 0, is for one that was sent a state at it.
+	saved, keep, low, hold uint64
 }
 
 var _ raft.Storage = (*store)(nil)
@@ -46,7 +47,11 @@ func (s *store) LastIndex() (uint64, error) { return s.last, nil }
 
 func (s *store) FirstIndex() (uint64, error) {
 	if s.saved > s.keep {
-		s.low = max(s.low, s.saved-s.keep)
+		low := s.saved - s.keep
+		if s.hold != 0 {
+			low = min(low, s.hold)
+		}
+		s.low = max(s.low, low)
 	}
 	s.low = max(s.low, s.base.Index)
 	return s.low + 1, nil
