@@ -349,7 +349,11 @@ func TestOldTimeout(t *testing.T) {
 		r.n.Touched()
 		p.must(proto.OpGetData, get("/"))
 		p.c.Close()
-		r.until("the end of the connection", func() bool { return r.n.Info().Connections == 0 })
+		r.until("the end of the connection", func() bool { // it is counted no more before it is forgotten
+			r.n.clientsMu.Lock()
+			defer r.n.clientsMu.Unlock()
+			return len(r.n.clients) == 0
+		})
 		q := r.dial()
 		q.sendConnect(&proto.ConnectRequest{TimeoutMS: 5000, SessionID: p.session, Passwd: p.passwd, HasReadOnly: true})
 		r.until("the question", func() bool { _, _, _, n := r.m.counts(); return n == 1 })
