@@ -17,7 +17,6 @@ import (
 type bug struct {
 	name  string
 	what  string
-	from  uint64 // the first seed
 	harsh bool   // it is about power and disks: the seeds are harsh ones
 	in    string // the module that is run with it; empty: zab
 	on    string // the store that has it; empty: the first of all
@@ -65,7 +64,7 @@ var bugs = []bug{
 	{name: "password-unchecked", what: "anybody gets a session"},
 	{name: "session-moved-ignored", what: "writes come from the server that a client has left"},
 	{name: "dead-session-welcomed", what: "a client comes back to a session that has ended"},
-	{name: "dead-session-writes", from: 879896347195, what: "the leader does not look whether a session is alive"},
+	{name: "dead-session-writes", what: "the leader does not look whether a session is alive"},
 	{name: "refused-by-anybody", what: "a leader that nobody follows any more tells a client that its session is over"},
 	{name: "close-misses-unapplied", what: "the end of a session forgets the ephemerals that are not applied yet"},
 	// Watches, replies, the tree.

@@ -44,6 +44,7 @@ type client struct {
 	done    bool   // it asks for nothing any more
 	ids     bool   // it has authenticated on this connection
 	closes  bool   // it has asked for the end of its session
+	left    bool   // the last server without a word
 	lies    bool   // it has come with a wrong password on this connection
 
 	watches watchSet
@@ -190,6 +191,7 @@ func (c *client) lost(why string) {
 	switch {
 	case c.vanishes():
 		e.vanish()
+		c.left = true
 	case drains:
 		// The old connection drains while the new one works.
 		c.w.after(c.w.loadRand.Int64N(2*s1), nil, e.close)
@@ -304,6 +306,10 @@ func (c *client) greeted(b []byte) {
 	c.note(history.Record{Kind: history.Connected, TimeoutMS: r.TimeoutMS, Body: r.Passwd})
 	if op, body := c.watches.again(c.seen); body != nil {
 		c.call(op, proto.XidSetWatches, body)
+	}
+	if c.hurries() {
+		c.end()
+		return
 	}
 	c.act()
 }

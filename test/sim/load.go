@@ -146,13 +146,18 @@ func (c *client) something() {
 				// Its node is not there yet when the session ends.
 				c.ask(proto.OpCreate, &proto.CreateRequest{Path: c.path(), ACL: jute.OpenACL(), Flags: proto.FlagEphemeralSequential})
 			}
-			c.ended, c.closes = true, true
-			c.lock.gone(c)
-			c.ask(proto.OpCloseSession, nil)
+			c.end()
 		}
 	default:
 		c.ask(proto.OpSetData, &proto.SetDataRequest{Path: "/a", Data: c.data(), Version: -1})
 	}
+}
+
+// end closes the session.
+func (c *client) end() {
+	c.ended, c.closes = true, true
+	c.lock.gone(c)
+	c.ask(proto.OpCloseSession, nil)
 }
 
 // several is a multi; now and then one that fails.

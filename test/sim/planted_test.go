@@ -92,12 +92,9 @@ type found struct {
 
 // find runs seeds on all processors until one fails that does not fail without the bug.
 func find(t *testing.T, m Module, b bug) found {
-	from := b.from
-	if from == 0 {
-		h := fnv.New32a()
-		h.Write([]byte(b.name))
-		from = uint64(h.Sum32()) * 1000
-	}
+	h := fnv.New32a()
+	h.Write([]byte(b.name))
+	from := uint64(h.Sum32()) * 1000
 	if *plantedFresh {
 		from = uint64(time.Now().UnixNano()) / 1000 % 1e12
 	}

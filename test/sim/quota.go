@@ -1,12 +1,9 @@
 package sim
 
 import (
-	_ "embed" // of testdata/seeds
 	"fmt"
 	"math/rand/v2"
-	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/zkcore/zkcore/core/jute"
 	"github.com/zkcore/zkcore/core/proto"
@@ -18,37 +15,6 @@ import (
 // limited says of a run whether its clients set quotas. What was kept before there were any
 // stays as it was.
 func limited(seed uint64, r *rand.Rand) bool { return r.IntN(100) < 35 && !above(quotasLine)[seed] }
-
-//go:embed testdata/seeds
-var keptSeeds string
-
-// What was new when the seeds above it were kept already.
-const (
-	quotasLine = "# From here on clients set quotas, too."
-	localsLine = "# From here on sessions may be local, too."
-)
-
-// above returns the seeds above that line of the file.
-func above(line string) map[uint64]bool { return olderThan()[line] }
-
-var olderThan = sync.OnceValue(func() map[string]map[uint64]bool {
-	all := map[string]map[uint64]bool{}
-	for _, line := range []string{quotasLine, localsLine, vanishLine} {
-		text, _, ok := strings.Cut(keptSeeds, "\n"+line+"\n")
-		if !ok {
-			panic("sim: testdata/seeds has no line " + line)
-		}
-		all[line] = map[uint64]bool{}
-		for row := range strings.Lines(text) {
-			no, _, _ := strings.Cut(row, " ")
-			no, _, _ = strings.Cut(no, "/")
-			if seed, err := strconv.ParseUint(no, 10, 64); err == nil {
-				all[line][seed] = true
-			}
-		}
-	}
-	return all
-})
 
 // asksOfQuotas asks for something about quotas now and then, instead of something else.
 func (c *client) asksOfQuotas() bool {

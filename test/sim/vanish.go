@@ -9,9 +9,6 @@ import (
 // pulled or a firewall forgets a connection. The server has to find it out, and what it then does must not hurt
 // a client that has long been elsewhere. Which runs those are, and how often, is drawn from streams of their own.
 
-// vanishLine is the line of testdata/seeds behind which a seed may be such a run.
-const vanishLine = "# From here on clients may leave without a word."
-
 // drawVanishing draws whether clients vanish. Then half of the harm is that they move, and a session lasts a few ticks:
 // the server that was left finds it out before somebody ends.
 func (p *plan) drawVanishing(seed uint64) {
@@ -31,6 +28,14 @@ func (p *plan) drawVanishing(seed uint64) {
 // vanishes says whether a client that leaves now does so without a word.
 func (c *client) vanishes() bool {
 	return c.w.plan.vanish && c.w.faults && c.w.vanishRand.IntN(2) == 0
+}
+
+// hurries says whether a client that is back from a server that it left without a word ends its session at once: what it
+// had asked for there may still be under way.
+func (c *client) hurries() bool {
+	left := c.left
+	c.left = false
+	return left && c.w.faults && len(c.route) == 0 && c.w.vanishRand.IntN(3) == 0
 }
 
 // vanish ends this side, and tells nobody: what the other sends is lost.
