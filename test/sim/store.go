@@ -41,11 +41,12 @@ var Stores = []Store{
 // in a folder of the run's own, in memory where the system has such a place. What is written
 // when is decided here, and by the commits: nothing goes on beside them.
 type shelf struct {
-	m    *machine
-	dir  string
-	open *shelved // the store of the process that runs
-	harm bool     // its file is not what was written, and nobody has noticed
-	left int64    // up to where it holds all, once nobody has it open
+	m      *machine
+	dir    string
+	open   *shelved // the store of the process that runs
+	memory *memory  // the same, where it has nothing on disk
+	harm   bool     // its file is not what was written, and nobody has noticed
+	left   int64    // up to where it holds all, once nobody has it open
 }
 
 // treeFile is the file that a damage strikes, and that a power cut tears.
@@ -70,7 +71,12 @@ func (m *machine) storeConfig() storage.Config {
 // openStore implements storage.Open.
 func (m *machine) openStore(c storage.Config) (storage.Store, error) {
 	if !m.w.store.OnDisk {
-		return m.w.store.Open(c)
+		s, err := m.w.store.Open(c)
+		if err != nil {
+			return nil, err
+		}
+		m.shelf.memory = &memory{Store: s}
+		return m.shelf.memory, nil
 	}
 	s, err := m.w.store.Open(c)
 	if err != nil {
@@ -87,7 +93,7 @@ func (m *machine) openStore(c storage.Config) (storage.Store, error) {
 		m.w.fail("I26: node %d: the store was durable up to %#x, and is opened at %#x", m.id, m.shelf.left, z)
 	}
 	m.shelf.left = 0
-	o := &shelved{Store: s.(*behind.Store), m: m, views: map[*shelvedView]bool{}}
+	o := &shelved{Store: s.(*behind.Store), m: m}
 	m.shelf.open = o
 	m.flushes(c.Fail)
 	return o, nil
@@ -114,36 +120,14 @@ func (m *machine) flushes(fail func(error)) {
 	})
 }
 
-// A shelved is an open store. When its process ends, in whatever way, the views that this
-// had are released: the system would take back the memory, the file and its lock.
+// A shelved is an open store.
 type shelved struct {
 	*behind.Store
-	m     *machine
-	views map[*shelvedView]bool
-	gone  bool
+	m *machine
+	lent
 }
 
-type shelvedView struct {
-	storage.View
-	of *shelved
-}
-
-func (o *shelved) View() storage.View {
-	v := &shelvedView{o.Store.View(), o}
-	if o.gone {
-		v.View.Release()
-	} else {
-		o.views[v] = true
-	}
-	return v
-}
-
-func (v *shelvedView) Release() {
-	if v.of.views[v] {
-		delete(v.of.views, v)
-		v.View.Release()
-	}
-}
+func (o *shelved) View() storage.View { return o.lend(o.Store.View()) }
 
 // Reset implements storage.Store: the file is another one then, which nobody has hurt.
 func (o *shelved) Reset() error {
@@ -160,31 +144,31 @@ func (o *shelved) Close() error {
 		o.m.w.fail("node %d closes its store, and has not released %d views of it", o.m.id, n)
 	}
 	o.m.w.logf(o.m, "its store is closed")
-	err := o.end(o.Store.Close)
+	err := o.close(o.Store.Close)
 	o.m.shelf.left = o.Durable()
 	return err
 }
 
-func (o *shelved) end(end func() error) error {
-	if o.gone {
+func (o *shelved) close(how func() error) error {
+	if !o.end() {
 		return storage.ErrClosed
 	}
-	o.gone = true
 	if o.m.shelf.open == o {
 		o.m.shelf.open = nil
 	}
-	for v := range o.views {
-		v.Release()
-	}
-	return end()
+	return how()
 }
 
 // kill ends the process that has the store open: what has gathered is lost, what was written
 // is not.
 func (s *shelf) kill() {
+	if s.memory != nil {
+		_ = s.memory.Close() // or the process has closed it
+		s.memory = nil
+	}
 	if o := s.open; o != nil {
 		s.left = o.Durable()
-		_ = o.end(func() error { behind.Crash(o.Store); return nil })
+		_ = o.close(func() error { behind.Crash(o.Store); return nil })
 	}
 }
 
@@ -343,22 +327,25 @@ func (s *shelf) durable() consensus.Zxid {
 
 // shelve makes a place for the files of all stores. What it returns takes them away.
 func (w *world) shelve() (clear func()) {
+	end := func() {
+		for _, m := range w.machines {
+			m.shelf.kill()
+		}
+	}
 	if !w.store.OnDisk {
-		return func() {}
+		return end
 	}
 	dir, err := os.MkdirTemp(fastest(), "zkcore-sim-"+strconv.FormatUint(w.seed, 10)+"-")
 	if err != nil {
 		w.fail("no place for the files of stores: %w", err)
-		return func() {}
+		return end
 	}
 	w.shelves = dir
 	for _, m := range w.machines {
 		m.shelf.dir = filepath.Join(dir, strconv.Itoa(int(m.id)))
 	}
 	return func() {
-		for _, m := range w.machines {
-			m.shelf.kill()
-		}
+		end()
 		os.RemoveAll(dir)
 	}
 }
